@@ -1,0 +1,65 @@
+package spec
+
+import (
+	"encoding/json"
+	"reflect"
+
+	"github.com/powernode/bootsmith/arch"
+)
+
+// schemaNode is the part of JSON Schema (draft 2020-12) that a definition
+// needs.
+type schemaNode struct {
+	Schema               string                 `json:"$schema,omitempty"`
+	Title                string                 `json:"title,omitempty"`
+	Description          string                 `json:"description,omitempty"`
+	Type                 string                 `json:"type"`
+	Properties           map[string]*schemaNode `json:"properties,omitempty"`
+	Required             []string               `json:"required,omitempty"`
+	AdditionalProperties *bool                  `json:"additionalProperties,omitempty"`
+	Items                *schemaNode            `json:"items,omitempty"`
+	Enum                 []string               `json:"enum,omitempty"`
+	Pattern              string                 `json:"pattern,omitempty"`
+	Minimum              *int                   `json:"minimum,omitempty"`
+}
+
+// Schema returns the JSON Schema of a definition, made from the types that
+// decode it. families are the names that its field may hold.
+func Schema(families []string) ([]byte, error) {
+	root := schemaOf(definitionType, "")
+	root.Schema = "https://json-schema.org/draft/2020-12/schema"
+	root.Title = "Bootsmith platform definition"
+	root.Required = []string{"name", "root"}
+	root.Properties["name"].Pattern = `^[a-z0-9]+([._-][a-z0-9]+)*$`
+	root.Properties["architectures"].Items.Enum = arch.Names()
+	root.Properties["families"].Items.Enum = families
+	root.Properties["disk"].Properties["size"].Pattern = `^[1-9][0-9]*(MiB|GiB|TiB)$`
+	root.Properties["root"].Required = []string{"packages"}
+	root.Properties["root"].Properties["packages"].Required = []string{"suite", "include"}
+	b, err := json.MarshalIndent(root, "", "  ")
+	return append(b, '\n'), err
+}
+
+func schemaOf(t reflect.Type, doc string) *schemaNode {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	n := &schemaNode{Description: doc}
+	switch t.Kind() {
+	case reflect.Struct:
+		closed := false
+		n.Type, n.AdditionalProperties, n.Properties = "object", &closed, map[string]*schemaNode{}
+		for i := range t.NumField() {
+			f := t.Field(i)
+			n.Properties[f.Tag.Get("yaml")] = schemaOf(f.Type, f.Tag.Get("doc"))
+		}
+	case reflect.Slice:
+		n.Type, n.Items = "array", schemaOf(t.Elem(), "")
+	case reflect.Uint32:
+		zero := 0
+		n.Type, n.Minimum = "integer", &zero
+	default:
+		n.Type = "string"
+	}
+	return n
+}
