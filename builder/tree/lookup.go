@@ -101,3 +101,15 @@ func walk(p string, n *Node, fn WalkFunc) error {
 	}
 	return nil
 }
+
+// PathOf returns the slash-separated path of a node; the root's is "".
+func (t *Tree) PathOf(n *Node) string {
+	if n == t.Root {
+		return ""
+	}
+	path := n.Name
+	for n = n.parent; n != t.Root; n = n.parent {
+		path = n.Name + "/" + path
+	}
+	return path
+}

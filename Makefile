@@ -1,0 +1,69 @@
+# Bootsmith. `make help` lists the targets.
+GO      ?= go
+STATE   ?= .state
+BIN     := bin
+ARCHES  := amd64 arm64
+INITS   := $(foreach a,$(ARCHES),builder/initramfs/bin/init-$(a))
+GOBUILD := $(GO) build -trimpath -buildvcs=false
+SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+# What the demo's and the product's own run needs is ca-certificates and the
+# distribution's keyring; everything else reads our output back in tests.
+DEMO_PACKAGES := ca-certificates debian-archive-keyring git
+TEST_PACKAGES := $(DEMO_PACKAGES) qemu-system-x86 qemu-system-arm qemu-utils ovmf \
+	qemu-efi-aarch64 xorriso genisoimage gdisk dosfstools mtools erofs-utils cpio \
+	zstd xz-utils cryptsetup-bin fsverity skopeo binutils dpkg
+
+.DEFAULT_GOAL := help
+.PHONY: help demo build test boot repro bench lint ci clean init deps-demo deps-test FORCE
+
+help: ## Print this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+demo: deps-demo build ## Build, publish, sign and verify twelve artifacts on loopback
+	$(BIN)/bootsmith-lab demo --state $(STATE)/demo $(DEMO_FLAGS)
+
+build: init ## Build the programs into bin/
+	$(GOBUILD) -o $(BIN)/ ./cmd/bootsmith ./cmd/bootsmith-lab
+
+init: $(INITS) ## Build the initramfs' init for every architecture
+
+builder/initramfs/bin/init-%: FORCE
+	@CGO_ENABLED=0 GOOS=linux GOARCH=$* $(GOBUILD) -ldflags '-s -w -buildid=' -o $@ ./cmd/bootsmith-init
+
+test: deps-test init ## Run the tests, foreign readers included
+	$(GO) test -count=1 -timeout 20m ./...
+
+boot: deps-test init ## Boot what was built in QEMU, both architectures
+	$(GO) test -count=1 -timeout 30m -tags boot -v -run 'TestBoot' ./cmd/internal/vm
+
+bench: init ## Measure speed and memory
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+lint: ## Check format, vet, staticcheck and go.mod
+	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo 'run gofmt -w on these files'; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags boot ./cmd/internal/vm
+	$(GO) mod tidy -diff
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) ./...
+
+STATICCHECK := v0.8.2
+
+ci: lint test boot demo ## Everything that has to pass
+
+clean: ## Delete what was built; the caches stay
+	rm -rf $(BIN) build $(STATE) builder/initramfs/bin/init-*
+
+deps-demo:
+	@$(call apt-install,$(DEMO_PACKAGES))
+
+deps-test:
+	@$(call apt-install,$(TEST_PACKAGES))
+
+# Installs what is missing, and asks the network only then.
+define apt-install
+missing="$$(for p in $(1); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done)"; \
+if [ -n "$$missing" ]; then \
+	$(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+fi
+endef
