@@ -1,0 +1,205 @@
+package unxz
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+)
+
+var (
+	headerMagic = []byte{0xfd, '7', 'z', 'X', 'Z', 0}
+	footerMagic = []byte{'Y', 'Z'}
+)
+
+var errNotXZ = errors.New("unxz: not an .xz file")
+
+// scanner walks the containers of a file: streams, blocks, index.
+type scanner struct {
+	r       *bufio.Reader
+	z       *Reader
+	records []record
+}
+
+// record is what the index says of a block.
+type record struct{ unpadded, uncompressed int64 }
+
+// run reads one or more streams with their padding (section 2).
+func (s *scanner) run() error {
+	for first := true; ; first = false {
+		if !first {
+			more, err := s.skipPadding()
+			if err != nil || !more {
+				return err
+			}
+		}
+		if err := s.stream(); err != nil {
+			return unexpected(err)
+		}
+	}
+}
+
+// skipPadding passes over stream padding and tells whether a stream follows.
+func (s *scanner) skipPadding() (bool, error) {
+	for {
+		word, err := s.r.Peek(4)
+		if len(word) == 0 && err == io.EOF {
+			return false, nil
+		}
+		if err != nil {
+			return false, unexpected(err)
+		}
+		if binary.LittleEndian.Uint32(word) != 0 {
+			return true, nil
+		}
+		if _, err := s.r.Discard(4); err != nil {
+			return false, err
+		}
+	}
+}
+
+// stream reads a stream: header (section 2.1.1), blocks, index, footer.
+func (s *scanner) stream() error {
+	var h [12]byte
+	if _, err := io.ReadFull(s.r, h[:]); err != nil {
+		return err
+	}
+	if !bytes.Equal(h[:6], headerMagic) {
+		return errNotXZ
+	}
+	if crc32.ChecksumIEEE(h[6:8]) != binary.LittleEndian.Uint32(h[8:]) {
+		return errors.New("unxz: the stream header's checksum is wrong")
+	}
+	if h[6] != 0 || h[7]&0xf0 != 0 {
+		return errors.New("unxz: the stream header has unknown flags")
+	}
+	s.records = s.records[:0]
+	for {
+		size, err := s.r.ReadByte()
+		if err != nil {
+			return err
+		}
+		if size == 0 {
+			return s.tail(h[6:8])
+		}
+		if err := s.block(size, h[7]); err != nil {
+			return err
+		}
+	}
+}
+
+// block reads a block (section 3): it hands it to a goroutine when it is of a
+// known and bounded size, and decodes it here otherwise.
+func (s *scanner) block(size, check byte) error {
+	h, err := readBlockHeader(s.r, size)
+	if err != nil {
+		return err
+	}
+	h.check = check
+	if h.compressed < 0 || h.uncompressed < 0 || h.compressed > maxBlock || h.uncompressed > maxBlock {
+		return s.streamBlock(h)
+	}
+	h.measured(h.compressed, h.uncompressed, s)
+	raw := make([]byte, h.compressed+padding(h.compressed)+checkSize(check))
+	if _, err := io.ReadFull(s.r, raw); err != nil {
+		return err
+	}
+	out := make(chan piece, 1)
+	if err := s.z.enqueue(out); err != nil {
+		return err
+	}
+	s.z.wg.Go(func() {
+		defer close(out)
+		buf := s.z.buffer(int(h.uncompressed))
+		out <- piece{data: buf, err: h.decodeAll(raw, buf)}
+	})
+	return nil
+}
+
+// streamBlock decodes a block piece by piece.
+func (s *scanner) streamBlock(h blockHeader) error {
+	d, err := h.decoder(s.r)
+	if err != nil {
+		return err
+	}
+	out := make(chan piece)
+	defer close(out)
+	if err := s.z.enqueue(out); err != nil {
+		return err
+	}
+	for {
+		buf := s.z.buffer(pieceSize)
+		n, err := io.ReadFull(d, buf)
+		if n > 0 {
+			select {
+			case out <- piece{data: buf[:n]}:
+			case <-s.z.stop:
+				return errClosed
+			}
+		}
+		if err == io.EOF || (err == io.ErrUnexpectedEOF && d.done) {
+			h.measured(d.in.n, d.n, s)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// tail reads the index (section 4) after its indicator byte, and the stream
+// footer (section 2.1.2), and compares them with the blocks.
+func (s *scanner) tail(flags []byte) error {
+	sum := crc32.NewIEEE()
+	sum.Write([]byte{0})
+	in := &hashedBytes{r: s.r, sum: sum, n: 1}
+	count, err := readVarint(in)
+	if err != nil {
+		return err
+	}
+	if count != int64(len(s.records)) {
+		return fmt.Errorf("unxz: the index lists %d blocks; there are %d", count, len(s.records))
+	}
+	for i, want := range s.records {
+		var got record
+		if got.unpadded, err = readVarint(in); err != nil {
+			return err
+		}
+		if got.uncompressed, err = readVarint(in); err != nil {
+			return err
+		}
+		if got != want {
+			return fmt.Errorf("unxz: the index disagrees with block %d", i)
+		}
+	}
+	for in.n%4 != 0 {
+		if b, err := in.ReadByte(); err != nil || b != 0 {
+			return errors.Join(errors.New("unxz: the index's padding is wrong"), err)
+		}
+	}
+	var f [16]byte // the index's CRC32, then the footer
+	if _, err := io.ReadFull(s.r, f[:]); err != nil {
+		return err
+	}
+	le := binary.LittleEndian
+	switch {
+	case le.Uint32(f[:]) != sum.Sum32():
+		return errors.New("unxz: the index's checksum is wrong")
+	case le.Uint32(f[4:]) != crc32.ChecksumIEEE(f[8:14]):
+		return errors.New("unxz: the stream footer's checksum is wrong")
+	case (int64(le.Uint32(f[8:]))+1)*4 != in.n+4 || !bytes.Equal(f[12:14], flags) || !bytes.Equal(f[14:], footerMagic):
+		return errors.New("unxz: the stream footer is wrong")
+	}
+	return nil
+}
+
+// unexpected turns the end of the file within a stream into an error.
+func unexpected(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
