@@ -1,0 +1,58 @@
+// Package builder turns a definition into artifacts: it resolves a plan, which
+// says in plain data what will be built from what, and runs the plan as a graph
+// of stages that ends with build/<arch>/ for every architecture.
+package builder
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/powernode/bootsmith/arch"
+	"github.com/powernode/bootsmith/builder/source"
+	"github.com/powernode/bootsmith/builder/spec"
+	"github.com/powernode/bootsmith/builder/store"
+	"github.com/powernode/bootsmith/builder/tree"
+)
+
+// Version is the version of bootsmith.
+const Version = "0.1.0"
+
+// FormatVersion changes whenever the same inputs give other bytes; it is part
+// of every plan.
+const FormatVersion = 1
+
+// ShapesOutput tells whether a Go module's version decides on bytes of the
+// output.
+func ShapesOutput(module string) bool {
+	for _, m := range []string{"github.com/klauspost/compress", "github.com/cavaliergopher/cpio", "github.com/diskfs/go-diskfs", "github.com/google/go-containerregistry", "github.com/anchore/syft"} {
+		if strings.HasPrefix(module, m) {
+			return true
+		}
+	}
+	return false
+}
+
+// Archive is a package archive, seen from one architecture.
+type Archive interface {
+	// Resolve picks the packages of a request from a verified index.
+	Resolve(ctx context.Context, r source.Request) (source.Resolution, error)
+	// Fetch downloads packages into the cache and verifies them.
+	Fetch(ctx context.Context, packages []source.Package) error
+	// UnpackInto unpacks a fetched package into a tree.
+	UnpackInto(ctx context.Context, t *tree.Tree, s *store.Store, p source.Package) error
+}
+
+// Config is what a plan and its run take from their surroundings.
+type Config struct {
+	// Archive returns the archive of the definition for an architecture.
+	Archive func(p *spec.Packages, a arch.Arch) (Archive, error)
+	// Store holds file contents.
+	Store *store.Store
+	// Exec runs git.
+	Exec   Exec
+	Now    func() time.Time
+	Report Reporter
+	// Jobs is how many stages run at a time.
+	Jobs int
+}

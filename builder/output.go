@@ -1,0 +1,153 @@
+package builder
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/powernode/bootsmith/builder/manifest"
+	"github.com/powernode/bootsmith/builder/source"
+	"github.com/powernode/bootsmith/families"
+)
+
+// id returns a UUID (RFC 9562, version 8) made from the plan, the architecture
+// and the purpose.
+func (b *targetBuild) id(purpose string) [16]byte {
+	sum := sha256.Sum256([]byte(b.plan.seed() + "\x00" + b.arch.Name + "\x00" + purpose))
+	id := [16]byte(sum[:16])
+	id[6] = id[6]&0x0f | 0x80
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}
+
+// espFiles writes the definition's files for the EFI system partition below
+// scratch.
+func (b *targetBuild) espFiles(ctx context.Context, scratch string) ([]families.ESPFile, error) {
+	o, err := b.loadOverlay(ctx, b.espDir, b.plan.ESPDigest)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(scratch, "esp")
+	sink := families.NewSink(dir)
+	defer sink.Close()
+	var files []families.ESPFile
+	for _, e := range o {
+		if !e.Inode.IsRegular() {
+			continue
+		}
+		f, err := sink.Create()
+		if err != nil {
+			return nil, err
+		}
+		if err := e.Copy(f, b.config.Store); err != nil {
+			return nil, err
+		}
+		a, err := f.Commit(e.Path, "")
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, families.ESPFile{Path: e.Path, Blob: families.Blob{Path: filepath.Join(dir, filepath.FromSlash(e.Path)), Size: a.Size, SHA256: a.SHA256}})
+	}
+	return files, nil
+}
+
+// writeManifest writes build-manifest.json and SHA256SUMS.
+func (b *targetBuild) writeManifest(kernelVersion string, img rootImage, outputs []familyOutput, sboms []families.Artifact) (*manifest.Manifest, error) {
+	m := &manifest.Manifest{
+		SchemaVersion: manifest.SchemaVersion, Platform: b.plan.Platform, Arch: b.arch.Name,
+		AptSnapshot:   b.target.Packages.ReleaseDate.UTC().Format(time.RFC3339),
+		KernelVersion: kernelVersion, GitSHA: b.plan.Revision, Variants: b.plan.Families,
+		Artifacts:        map[string]manifest.File{},
+		FsverityRootHash: fmt.Sprintf("%x", img.Digest), ComposefsDigest: fmt.Sprintf("%x", img.Digest),
+		RootHash: fmt.Sprintf("%x", img.RootHash), Cmdline: b.cmdline(img),
+		Created: b.plan.time(), PlanDigest: b.plan.Digest(), DefinitionSHA256: b.plan.DefinitionSHA256,
+		Inputs: b.inputs(), Tools: tools(b.plan.Version),
+	}
+	for _, out := range outputs {
+		m.Families = append(m.Families, addFamily(m, out))
+	}
+	for _, a := range sboms {
+		m.Artifacts[a.Name] = manifest.File{SHA256: a.SHA256, SizeBytes: a.Size}
+	}
+	data, err := m.Encode()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(b.staging, manifest.FileName), data, 0o644); err != nil {
+		return nil, err
+	}
+	return m, b.writeChecksums(m, data)
+}
+
+func addFamily(m *manifest.Manifest, out familyOutput) manifest.Family {
+	f := manifest.Family{Name: out.name, Main: out.name + "/" + out.main.Name}
+	for _, a := range out.files {
+		path := out.name + "/" + a.Name
+		m.Artifacts[path] = manifest.File{SHA256: a.SHA256, SizeBytes: a.Size}
+		f.Files = append(f.Files, manifest.FamilyFile{Path: path, MediaType: a.MediaType})
+	}
+	slices.SortFunc(f.Files, func(a, b manifest.FamilyFile) int { return strings.Compare(a.Path, b.Path) })
+	if out.name == "oci" {
+		m.OCIDigest = "sha256:" + out.main.SHA256
+	}
+	return f
+}
+
+// writeChecksums writes SHA256SUMS in the form that sha256sum -c takes.
+func (b *targetBuild) writeChecksums(m *manifest.Manifest, manifestJSON []byte) error {
+	lines := []string{fmt.Sprintf("%x  %s\n", sha256.Sum256(manifestJSON), manifest.FileName)}
+	for path, f := range m.Artifacts {
+		lines = append(lines, fmt.Sprintf("%s  %s\n", f.SHA256, path))
+	}
+	slices.SortFunc(lines, func(a, b string) int { return strings.Compare(a[64:], b[64:]) })
+	f, err := os.Create(filepath.Join(b.staging, manifest.ChecksumsName))
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(f, strings.Join(lines, "")); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}
+
+// inputs lists the packages by use, name and version.
+func (b *targetBuild) inputs() []manifest.Package {
+	var list []manifest.Package
+	add := func(use string, packages ...source.Package) {
+		for _, p := range packages {
+			list = append(list, manifest.Package{Name: p.Name, Version: p.Version, Arch: p.Arch, SHA256: p.SHA256, Use: use})
+		}
+	}
+	add("root", b.target.Packages.Root...)
+	add("kernel", b.target.Packages.Kernel...)
+	add("stub", b.target.Packages.Stub)
+	slices.SortFunc(list, func(x, y manifest.Package) int {
+		return cmp.Or(strings.Compare(x.Use, y.Use), strings.Compare(x.Name, y.Name), strings.Compare(x.Version, y.Version))
+	})
+	return list
+}
+
+// tools names the versions that decide on the output's bytes.
+func tools(version string) map[string]string {
+	t := map[string]string{"bootsmith": version}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return t
+	}
+	t["go"] = info.GoVersion
+	for _, d := range info.Deps {
+		if ShapesOutput(d.Path) {
+			t[d.Path] = d.Version
+		}
+	}
+	return t
+}

@@ -1,0 +1,243 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/powernode/bootsmith/builder/composefs"
+	"github.com/powernode/bootsmith/builder/initramfs"
+	"github.com/powernode/bootsmith/builder/kernel"
+	"github.com/powernode/bootsmith/builder/overlay"
+	"github.com/powernode/bootsmith/builder/sbom"
+	"github.com/powernode/bootsmith/builder/source"
+	"github.com/powernode/bootsmith/builder/tree"
+	"github.com/powernode/bootsmith/builder/uki"
+	"github.com/powernode/bootsmith/families"
+)
+
+// rootImage is the finished root image with its digests.
+type rootImage struct {
+	composefs.RootImage
+	blob families.Blob
+}
+
+// unpackRoot unpacks the packages, lays the overlay over them and sets the
+// permissions.
+func (b *targetBuild) unpackRoot(ctx context.Context) (*tree.Tree, error) {
+	t := tree.New(b.plan.Epoch)
+	if err := b.unpack(ctx, t, b.target.Packages.Root); err != nil {
+		return nil, err
+	}
+	files, err := b.loadOverlay(ctx, b.overlayDir, b.plan.OverlayDigest)
+	if err != nil {
+		return nil, err
+	}
+	if err := files.Apply(t, b.plan.Epoch); err != nil {
+		return nil, err
+	}
+	return t, applyPermissions(t, b.plan.Permissions)
+}
+
+func (b *targetBuild) unpack(ctx context.Context, t *tree.Tree, packages []source.Package) error {
+	for _, p := range packages {
+		if err := b.archive.UnpackInto(ctx, t, b.config.Store, p); err != nil {
+			return fmt.Errorf("unpacking %s %s: %w", p.Name, p.Version, err)
+		}
+	}
+	return nil
+}
+
+// unpackKernel unpacks the kernel and the EFI stub, which are no part of the
+// root.
+func (b *targetBuild) unpackKernel(ctx context.Context) (*tree.Tree, error) {
+	t := tree.New(b.plan.Epoch)
+	packages := append([]source.Package{b.target.Packages.Stub}, b.target.Packages.Kernel...)
+	return t, b.unpack(ctx, t, packages)
+}
+
+// findKernel finds the kernel and writes it to a file.
+func (b *targetBuild) findKernel(ctx context.Context, t *tree.Tree) (kernelPart, error) {
+	k, err := kernel.Find(t)
+	if err != nil {
+		return kernelPart{}, err
+	}
+	blob, err := b.writePart("vmlinuz", func(w io.Writer) error {
+		r, err := b.config.Store.Open(k.Image)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		_, err = io.Copy(w, r)
+		return err
+	})
+	return kernelPart{Kernel: k, blob: blob}, err
+}
+
+type kernelPart struct {
+	kernel.Kernel
+	blob families.Blob
+}
+
+// writeRootImage writes root.img.
+func (b *targetBuild) writeRootImage(ctx context.Context, t *tree.Tree) (rootImage, error) {
+	var img composefs.RootImage
+	blob, err := b.writePart("root.img", func(w io.Writer) (err error) {
+		img, err = composefs.WriteRootImage(ctx, w, t, b.config.Store, b.plan.time(), b.id("root file system"))
+		return err
+	})
+	return rootImage{RootImage: img, blob: blob}, err
+}
+
+// writeInitramfs writes the initramfs with the modules that booting needs.
+func (b *targetBuild) writeInitramfs(ctx context.Context, k kernel.Kernel) (families.Blob, error) {
+	init, err := initramfs.InitFor(b.arch)
+	if err != nil {
+		return families.Blob{}, err
+	}
+	modules, err := k.Modules(ctx, b.config.Store, kernel.DefaultModules())
+	if err != nil {
+		return families.Blob{}, err
+	}
+	return b.writePart("initramfs.cpio.zst", func(w io.Writer) error {
+		return initramfs.Write(ctx, w, initramfs.Input{Init: init, Modules: modules, Contents: b.config.Store, Epoch: b.plan.time()})
+	})
+}
+
+// cmdline returns the kernel parameters with the root's digests.
+func (b *targetBuild) cmdline(img rootImage) string {
+	return strings.Join(append(append([]string(nil), b.target.Cmdline...),
+		fmt.Sprintf("composefs=%x", img.Digest),
+		fmt.Sprintf("bootsmith.roothash=%x", img.RootHash),
+		"bootsmith.rootblocks="+strconv.FormatInt(img.DataBlocks, 10)), " ")
+}
+
+// writeUKI joins the stub, the kernel, the initramfs and the command line.
+func (b *targetBuild) writeUKI(ctx context.Context, boot, root *tree.Tree, k kernelPart, initrd families.Blob, cmdline string) (families.Blob, error) {
+	stub, err := boot.Resolve(b.arch.EFIStub)
+	if err != nil {
+		return families.Blob{}, fmt.Errorf("finding the EFI stub in package %s: %w", b.target.Packages.Stub.Name, err)
+	}
+	release, err := b.osRelease(root)
+	if err != nil {
+		return families.Blob{}, err
+	}
+	program, err := b.readContent(stub.Inode.Content)
+	if err != nil {
+		return families.Blob{}, err
+	}
+	return b.writePart("uki.efi", func(w io.Writer) error {
+		image, err := k.blob.Open()
+		if err != nil {
+			return err
+		}
+		defer image.Close()
+		ramdisk, err := initrd.Open()
+		if err != nil {
+			return err
+		}
+		defer ramdisk.Close()
+		return uki.Write(ctx, w, uki.Input{
+			Stub:      program,
+			OSRelease: string(release),
+			Cmdline:   cmdline,
+			Uname:     k.Version,
+			Kernel:    uki.Blob{R: image, Size: k.blob.Size},
+			Initramfs: uki.Blob{R: ramdisk, Size: initrd.Size},
+		})
+	})
+}
+
+// maxSmallFile bounds what is read into memory of a root's file, in bytes.
+const maxSmallFile = 4 << 20
+
+func (b *targetBuild) readContent(c tree.Content) ([]byte, error) {
+	r, err := b.config.Store.Open(c)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	data, err := io.ReadAll(io.LimitReader(r, maxSmallFile+1))
+	if err == nil && len(data) > maxSmallFile {
+		err = fmt.Errorf("reading a file of the root: larger than %d bytes", maxSmallFile)
+	}
+	return data, err
+}
+
+// osRelease returns the root's os-release; a root without one is described by
+// the platform's name.
+func (b *targetBuild) osRelease(root *tree.Tree) ([]byte, error) {
+	for _, path := range []string{"etc/os-release", "usr/lib/os-release"} {
+		if n, err := root.Resolve(path); err == nil && n.Inode.IsRegular() {
+			return b.readContent(n.Inode.Content)
+		}
+	}
+	return fmt.Appendf(nil, "ID=%s\nNAME=%s\n", b.plan.Platform, b.plan.Platform), nil
+}
+
+// writeSBOM writes both documents into the staging folder.
+func (b *targetBuild) writeSBOM(ctx context.Context, t *tree.Tree, names [2]string) ([]families.Artifact, error) {
+	sink := families.NewSink(b.staging)
+	defer sink.Close()
+	spdx, err := sink.Create()
+	if err != nil {
+		return nil, err
+	}
+	cycloneDX, err := sink.Create()
+	if err != nil {
+		return nil, err
+	}
+	subject := sbom.Subject{Name: b.plan.Platform, Version: b.plan.Revision, Arch: b.arch.Name, Tool: b.plan.Version, Epoch: b.plan.time()}
+	for _, p := range append([]source.Package{b.target.Packages.Stub}, b.target.Packages.Kernel...) {
+		subject.Beside = append(subject.Beside, sbom.Package{Name: p.Name, Version: p.Version, Arch: p.Arch})
+	}
+	if err := sbom.Write(ctx, t, b.config.Store, subject, spdx, cycloneDX); err != nil {
+		return nil, err
+	}
+	if _, err := spdx.Commit(names[0], "application/spdx+json"); err != nil {
+		return nil, err
+	}
+	_, err = cycloneDX.Commit(names[1], "application/vnd.cyclonedx+json")
+	return sink.Artifacts(), err
+}
+
+// loadOverlay reads a folder again and checks that it is still what was
+// planned.
+func (b *targetBuild) loadOverlay(ctx context.Context, dir, planned string) (overlay.Overlay, error) {
+	o, err := overlay.Load(ctx, dir, b.config.Store)
+	if err != nil {
+		return nil, err
+	}
+	if o.Digest() != planned {
+		return nil, fmt.Errorf("reading %q: the folder has changed since the plan was made", dir)
+	}
+	return o, nil
+}
+
+// writePart writes a file that several families share.
+func (b *targetBuild) writePart(name string, write func(io.Writer) error) (families.Blob, error) {
+	sink := families.NewSink(filepath.Join(b.scratch, "parts"))
+	defer sink.Close()
+	f, err := sink.Create()
+	if err != nil {
+		return families.Blob{}, err
+	}
+	if err := write(f); err != nil {
+		return families.Blob{}, fmt.Errorf("writing %s: %w", name, err)
+	}
+	a, err := f.Commit(name, "")
+	if err != nil {
+		return families.Blob{}, err
+	}
+	return families.Blob{Path: filepath.Join(b.scratch, "parts", name), Size: a.Size, SHA256: a.SHA256}, nil
+}
+
+// scratchDir returns an empty folder of its own for a family.
+func (b *targetBuild) scratchDir(family string) (string, error) {
+	dir := filepath.Join(b.scratch, "family-"+family)
+	return dir, os.Mkdir(dir, 0o700)
+}

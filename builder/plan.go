@@ -1,0 +1,237 @@
+package builder
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/powernode/bootsmith/arch"
+	"github.com/powernode/bootsmith/builder/fault"
+	"github.com/powernode/bootsmith/builder/initramfs"
+	"github.com/powernode/bootsmith/builder/overlay"
+	"github.com/powernode/bootsmith/builder/source"
+	"github.com/powernode/bootsmith/builder/spec"
+	"github.com/powernode/bootsmith/families"
+)
+
+// Plan says what will be built from what. It is plain data: the same plan
+// gives the same bytes on any machine at any time.
+type Plan struct {
+	FormatVersion int    `json:"format_version"`
+	Version       string `json:"version"`
+	Platform      string `json:"platform"`
+	// Revision is the definition's commit, or, where no repository tracks it,
+	// the first 40 digits of the plan's seed.
+	Revision string `json:"revision"`
+	// Epoch is the one time stamp of the build, in seconds since 1970.
+	Epoch            int64         `json:"epoch"`
+	DefinitionSHA256 string        `json:"definition_sha256"`
+	OverlayDigest    string        `json:"overlay_digest"`
+	ESPDigest        string        `json:"esp_digest"`
+	Permissions      []spec.Access `json:"permissions"`
+	Families         []string      `json:"families"`
+	DiskSize         int64         `json:"disk_size"`
+	BaseURL          string        `json:"base_url"`
+	Targets          []Target      `json:"targets"`
+}
+
+// Target is the part of a plan for one architecture.
+type Target struct {
+	Arch string `json:"arch"`
+	// InitSHA256 is the digest of the init that the initramfs starts.
+	InitSHA256 string            `json:"init_sha256"`
+	Packages   source.Resolution `json:"packages"`
+	// Cmdline are the kernel parameters without the root's digests.
+	Cmdline []string `json:"cmdline"`
+}
+
+// Request is what a command line adds to a definition.
+type Request struct {
+	File *spec.File
+	// Architectures and Families replace the definition's when not empty.
+	Architectures, Families []string
+	// Revision replaces the commit of the definition's repository.
+	Revision string
+	// SourceDateEpoch is the variable's value; "" when unset.
+	SourceDateEpoch string
+}
+
+// NewPlan resolves a request: it loads the overlays and picks the packages
+// from the verified index.
+func NewPlan(ctx context.Context, c Config, r Request) (*Plan, error) {
+	p := &Plan{
+		FormatVersion: FormatVersion, Version: Version, Platform: r.File.Name,
+		DefinitionSHA256: r.File.SHA256, Permissions: r.File.Permissions, BaseURL: r.File.IPXE.BaseURL,
+	}
+	var err error
+	if p.DiskSize, err = r.File.Disk.Bytes(); err != nil {
+		return nil, r.File.Bad("disk.size", "%v", err)
+	}
+	if p.Families, err = pickFamilies(r); err != nil {
+		return nil, err
+	}
+	if err := p.addOverlays(ctx, c, r.File); err != nil {
+		return nil, err
+	}
+	if err := p.addTargets(ctx, c, r); err != nil {
+		return nil, err
+	}
+	return p, p.addOrigin(ctx, c, r)
+}
+
+// pickFamilies returns the families to build, in their fixed order.
+func pickFamilies(r Request) ([]string, error) {
+	want := r.Families
+	if len(want) == 0 {
+		for i, name := range r.File.Families {
+			if _, err := families.Lookup(name); err != nil {
+				return nil, r.File.Bad(fmt.Sprintf("families[%d]", i), "%v", err)
+			}
+		}
+		want = r.File.Families
+	}
+	if len(want) == 0 {
+		return families.Names(), nil
+	}
+	var picked []string
+	for _, name := range families.Names() {
+		if slices.Contains(want, name) {
+			picked = append(picked, name)
+		}
+	}
+	for _, name := range want {
+		if _, err := families.Lookup(name); err != nil {
+			return nil, fault.Inputf("%w", err)
+		}
+	}
+	return picked, nil
+}
+
+func (p *Plan) addOverlays(ctx context.Context, c Config, f *spec.File) error {
+	for _, x := range []struct {
+		path   string
+		digest *string
+	}{{f.Files, &p.OverlayDigest}, {f.ESP, &p.ESPDigest}} {
+		o, err := overlay.Load(ctx, f.Resolve(x.path), c.Store)
+		if err != nil {
+			return err
+		}
+		*x.digest = o.Digest()
+	}
+	return nil
+}
+
+// addTargets resolves the architectures side by side: each has an index of its
+// own to read.
+func (p *Plan) addTargets(ctx context.Context, c Config, r Request) error {
+	names := r.Architectures
+	if len(names) == 0 {
+		names = r.File.Architectures
+	}
+	p.Targets = make([]Target, len(names))
+	errs := make([]error, len(names))
+	var wg sync.WaitGroup
+	for i, name := range names {
+		wg.Go(func() { p.Targets[i], errs[i] = newTarget(ctx, c, r.File, name) })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func newTarget(ctx context.Context, c Config, f *spec.File, name string) (Target, error) {
+	a, err := arch.Lookup(name)
+	if err != nil {
+		return Target{}, fault.Inputf("%w", err)
+	}
+	init, err := initramfs.InitFor(a)
+	if err != nil {
+		return Target{}, err
+	}
+	sum := sha256.Sum256(init)
+	t := Target{Arch: name, InitSHA256: hex.EncodeToString(sum[:])}
+	for _, parameter := range f.Cmdline {
+		t.Cmdline = append(t.Cmdline, f.Expand(parameter, a))
+	}
+	archive, err := c.Archive(f.Root.Packages, a)
+	if err != nil {
+		return Target{}, err
+	}
+	request := source.Request{Kernel: f.Expand(f.Kernel.Package, a), Stub: "systemd-boot-efi"}
+	for _, include := range f.Root.Packages.Include {
+		request.Root = append(request.Root, f.Expand(include, a))
+	}
+	if t.Packages, err = archive.Resolve(ctx, request); err != nil {
+		return Target{}, fmt.Errorf("resolving the packages of %s: %w", f.Path, err)
+	}
+	return t, nil
+}
+
+// addOrigin sets the epoch and the revision.
+func (p *Plan) addOrigin(ctx context.Context, c Config, r Request) error {
+	commit, err := FindCommit(ctx, c.Exec, r.File.Path)
+	if err != nil {
+		return err
+	}
+	switch {
+	case r.SourceDateEpoch != "":
+		if p.Epoch, err = strconv.ParseInt(r.SourceDateEpoch, 10, 64); err != nil || p.Epoch < 0 {
+			return fault.Inputf("reading SOURCE_DATE_EPOCH %q: not a number of seconds", r.SourceDateEpoch)
+		}
+	case commit.Time > 0:
+		p.Epoch = commit.Time
+	default:
+		for _, t := range p.Targets {
+			p.Epoch = max(p.Epoch, t.Packages.ReleaseDate.Unix())
+		}
+	}
+	p.Revision = r.Revision
+	if p.Revision == "" {
+		p.Revision = commit.SHA
+	}
+	if p.Revision == "" {
+		p.Revision = p.seed()[:40]
+	}
+	if !isRevision(p.Revision) {
+		return fault.Inputf("reading the revision %q: not a commit", p.Revision).WithFix("give 7 to 64 hex digits")
+	}
+	return nil
+}
+
+func isRevision(s string) bool {
+	return len(s) >= 7 && len(s) <= 64 && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+// Digest returns the SHA-256 of the plan's JSON form, in hex.
+func (p *Plan) Digest() string { return digestOf(p) }
+
+// seed is the digest without the revision: what identifiers inside artifacts
+// are made from.
+func (p *Plan) seed() string {
+	q := *p
+	q.Revision = ""
+	return digestOf(&q)
+}
+
+func digestOf(p *Plan) string {
+	b, err := json.Marshal(p)
+	if err != nil {
+		panic(err) // plain data always encodes
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// time returns the epoch as a time.
+func (p *Plan) time() time.Time { return time.Unix(p.Epoch, 0).UTC() }

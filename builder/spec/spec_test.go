@@ -1,0 +1,169 @@
+package spec
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/powernode/bootsmith/arch"
+	"github.com/powernode/bootsmith/builder/fault"
+)
+
+const minimal = `name: demo
+root:
+  packages: {suite: trixie, include: [busybox-static]}
+`
+
+func TestParseAppliesDefaults(t *testing.T) {
+	f, err := Parse("platform.yaml", []byte(minimal))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(f.Architectures, " "); got != "amd64 arm64" {
+		t.Errorf("architectures = %q", got)
+	}
+	if f.Kernel.Package != "linux-image-cloud-${arch}" || f.Root.Packages.Components[0] != "main" {
+		t.Errorf("defaults are missing: %+v", f.Definition)
+	}
+	a, _ := arch.Lookup("arm64")
+	if got := f.Expand("console=${console}", a); got != "console=ttyAMA0" {
+		t.Errorf("Expand = %q", got)
+	}
+}
+
+// Each mistake gives one line of class Input that names file, line and field,
+// and says what to do.
+func TestParseRefuses(t *testing.T) {
+	for name, x := range map[string]struct{ yaml, want string }{
+		"unknown field":         {"name: x\nroot:\n  packages: {suite: trixie, inclde: [a]}\n", `platform.yaml:3: root.packages.inclde: unknown field; did you mean "include"?`},
+		"unknown top field":     {minimal + "kernal: {}\n", `platform.yaml:4: kernal: unknown field; did you mean "kernel"?`},
+		"no name":               {"root:\n  packages: {suite: trixie, include: [ab]}\n", "platform.yaml: name: missing; give the platform a name"},
+		"bad name":              {strings.Replace(minimal, "demo", "De/mo", 1), `platform.yaml:1: name: "De/mo" is not a name`},
+		"no source":             {"name: x\nroot: {}\n", "platform.yaml:2: root: no source; add root.packages"},
+		"no packages":           {"name: x\nroot:\n  packages: {suite: trixie}\n", "platform.yaml:3: root.packages.include: no packages"},
+		"string for list":       {"name: x\nroot:\n  packages: {suite: trixie, include: busybox}\n", "platform.yaml:3: root.packages.include: expected a list, found string"},
+		"number for string":     {"name: 5\n" + strings.SplitAfterN(minimal, "\n", 2)[1], "platform.yaml:1: name: expected a string, found integer"},
+		"unknown architecture":  {minimal + "architectures: [amd64, mips]\n", `platform.yaml:4: architectures[1]: "mips" is not an architecture; use one of amd64, arm64`},
+		"twice":                 {minimal + "architectures: [amd64, amd64]\n", "stands there twice"},
+		"reserved parameter":    {minimal + "cmdline: [composefs=abc]\n", "platform.yaml:4: cmdline[0]: \"composefs\" is set by the build; remove it"},
+		"space in parameter":    {minimal + "cmdline: [\"a b\"]\n", "is not a kernel parameter"},
+		"unknown variable":      {minimal + "cmdline: [\"x=${y}\"]\n", "holds an unknown variable"},
+		"bad size":              {minimal + "disk: {size: 4 gig}\n", `platform.yaml:4: disk.size: "4 gig" is not a size`},
+		"bad mode":              {minimal + "permissions: [{path: /a, mode: \"9\"}]\n", `platform.yaml:4: permissions[0].mode: "9" is not a mode`},
+		"missing overlay":       {minimal + "files: ./nowhere\n", "platform.yaml:4: files: folder"},
+		"syntax":                {"name: [\n", "platform.yaml:"},
+		"two documents":         {minimal + "---\n" + minimal, "expected exactly one YAML document, found 2"},
+		"repeated field":        {minimal + "name: again\n", "platform.yaml:4: "},
+		"empty":                 {"", "expected exactly one YAML document"},
+		"suite leaves the path": {strings.Replace(minimal, "trixie", "a/../../b", 1), "is not a suite"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Parse("platform.yaml", []byte(x.yaml))
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if !strings.Contains(err.Error(), x.want) {
+				t.Errorf("error %q lacks %q", err, x.want)
+			}
+			if fault.ClassOf(err) != fault.Input {
+				t.Errorf("class of %q is %d", err, fault.ClassOf(err))
+			}
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("error has several lines: %q", err)
+			}
+		})
+	}
+}
+
+func TestReadTakesAFolder(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, FileName), []byte(minimal), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Resolve("x") != filepath.Join(dir, "x") {
+		t.Errorf("Resolve = %q", f.Resolve("x"))
+	}
+	if _, err := Read(filepath.Join(dir, "nothing.yaml")); fault.ClassOf(err) != fault.Input {
+		t.Errorf("missing file: %v", err)
+	}
+}
+
+func TestDiskBytes(t *testing.T) {
+	for size, want := range map[string]int64{"": 0, "512MiB": 512 << 20, "4GiB": 4 << 30, "2TiB": 2 << 40} {
+		if got, err := (Disk{Size: size}).Bytes(); err != nil || got != want {
+			t.Errorf("Bytes(%q) = %d, %v", size, got, err)
+		}
+	}
+	if _, err := (Disk{Size: "2147483648TiB"}).Bytes(); err == nil {
+		t.Error("an overflowing size was taken")
+	}
+}
+
+// The schema and the decoder agree: what the decoder refuses for its form, the
+// schema refuses too, and the other way round.
+func TestSchemaAgreesWithDecoder(t *testing.T) {
+	raw, err := Schema([]string{"raw", "iso"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("platform.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := c.Compile("platform.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for src, valid := range map[string]bool{
+		minimal: true,
+		minimal + "families: [raw]\ndisk: {size: 4GiB}\n":                    true,
+		minimal + "permissions: [{path: /a, mode: \"0644\", owner: 5}]\n":    true,
+		minimal + "kernal: {}\n":                                             false,
+		minimal + "disk: {size: 4}\n":                                        false,
+		minimal + "architectures: [mips]\n":                                  false,
+		"name: x\nroot: {}\n":                                                false,
+		"name: x\nroot:\n  packages: {suite: trixie, include: busybox}\n":    false,
+		"root:\n  packages: {suite: trixie, include: [busybox]}\n":           false,
+		minimal + "permissions: [{path: /a, mode: \"0644\", owner: root}]\n": false,
+	} {
+		j, err := yaml.YAMLToJSON([]byte(src))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := jsonschema.UnmarshalJSON(bytes.NewReader(j))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, perr := Parse("platform.yaml", []byte(src))
+		if serr := schema.Validate(v); (serr == nil) != valid || (perr == nil) != valid {
+			t.Errorf("%q: want valid=%v; schema says %v, decoder says %v", src, valid, serr, perr)
+		}
+	}
+	if !json.Valid(raw) {
+		t.Error("the schema is not JSON")
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(minimal))
+	f.Add([]byte("name: &a [*a]\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if _, err := Parse("platform.yaml", data); err != nil && strings.Contains(err.Error(), "\n") {
+			t.Errorf("error has several lines: %q", err)
+		}
+	})
+}

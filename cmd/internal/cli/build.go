@@ -1,0 +1,155 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/powernode/bootsmith/arch"
+	"github.com/powernode/bootsmith/builder"
+	"github.com/powernode/bootsmith/builder/fault"
+	"github.com/powernode/bootsmith/builder/manifest"
+	"github.com/powernode/bootsmith/builder/source"
+	"github.com/powernode/bootsmith/builder/spec"
+	"github.com/powernode/bootsmith/builder/store"
+)
+
+// MirrorVariable names the environment variable with the archive's base URL.
+const MirrorVariable = "BOOTSMITH_DEBIAN_MIRROR"
+
+// buildFlags are the flags of every verb that builds.
+type buildFlags struct {
+	file, output, cache, mirror, revision, logFormat string
+	arches, families                                 []string
+	jobs                                             int
+	offline                                          bool
+	maxAge                                           time.Duration
+}
+
+func (b *buildFlags) register(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVarP(&b.file, "file", "f", spec.FileName, "platform definition, or its folder")
+	f.StringVarP(&b.output, "output-dir", "o", "build", "folder for <arch>/<family>/…")
+	f.StringSliceVar(&b.arches, "arch", nil, "architectures to build (default: the definition's)")
+	f.StringSliceVar(&b.families, "variants", nil, "families to build (default: the definition's)")
+	f.StringVar(&b.cache, "cache-dir", "", "folder for downloads and file contents (default: the user's cache)")
+	f.StringVar(&b.mirror, "mirror", "", "base URL of the package archive (default: the definition's, then "+MirrorVariable+", then the host's apt sources)")
+	f.StringVar(&b.revision, "git-sha", "", "commit to record (default: the definition's repository)")
+	f.IntVarP(&b.jobs, "jobs", "j", runtime.NumCPU(), "stages to run at a time")
+	f.BoolVar(&b.offline, "offline", false, "use the cache only")
+	f.DurationVar(&b.maxAge, "max-age", 24*time.Hour, "how long a cached package index is used before it is fetched again")
+	f.StringVar(&b.logFormat, "log-format", "text", "progress on stderr: text or json")
+}
+
+func newBuild(env Env) *cobra.Command {
+	var flags buildFlags
+	c := &cobra.Command{
+		Use:   "build",
+		Short: "Build the artifacts of a definition",
+		Long: `Builds every family for every architecture of the definition into
+<output-dir>/<arch>/. The folders appear whole or not at all.`,
+		Example: "  bootsmith build\n  bootsmith build --arch arm64 --variants raw,iso --output-dir out",
+		RunE: func(c *cobra.Command, _ []string) error {
+			manifests, err := runBuild(c.Context(), env, flags)
+			if err != nil {
+				return fault.Default(fault.Build, err)
+			}
+			return printBuilt(env, flags.output, manifests)
+		},
+	}
+	flags.register(c)
+	return c
+}
+
+func runBuild(ctx context.Context, env Env, flags buildFlags) ([]*manifest.Manifest, error) {
+	file, err := spec.Read(flags.file)
+	if err != nil {
+		return nil, err
+	}
+	if flags.logFormat != "text" && flags.logFormat != "json" {
+		return nil, fault.Inputf("reading --log-format %q: unknown", flags.logFormat).WithFix("use text or json")
+	}
+	config, err := newConfig(env, flags)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := builder.NewPlan(ctx, config, builder.Request{
+		File: file, Architectures: flags.arches, Families: flags.families,
+		Revision: flags.revision, SourceDateEpoch: env.Getenv("SOURCE_DATE_EPOCH"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return builder.Run(ctx, config, file, plan, flags.output)
+}
+
+func newConfig(env Env, flags buildFlags) (builder.Config, error) {
+	cache, err := cacheDir(env, flags.cache)
+	if err != nil {
+		return builder.Config{}, err
+	}
+	objects, err := store.Open(filepath.Join(cache, "objects"))
+	if err != nil {
+		return builder.Config{}, fault.Buildf("opening the cache: %w", err)
+	}
+	return builder.Config{
+		Archive: func(p *spec.Packages, a arch.Arch) (builder.Archive, error) {
+			return newArchive(env, flags, cache, p, a)
+		},
+		Store: objects, Exec: execProgram, Now: env.Now,
+		Report: newReporter(env.Stderr, flags.logFormat), Jobs: flags.jobs,
+	}, nil
+}
+
+// cacheDir returns the cache's folder: the flag's, or bootsmith in the user's
+// cache folder (XDG Base Directory Specification).
+func cacheDir(env Env, flag string) (string, error) {
+	if flag != "" {
+		return filepath.Abs(flag)
+	}
+	if dir := env.Getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "bootsmith"), nil
+	}
+	if home := env.Getenv("HOME"); home != "" {
+		return filepath.Join(home, ".cache", "bootsmith"), nil
+	}
+	return "", fault.Inputf("finding the cache folder: neither XDG_CACHE_HOME nor HOME is set").WithFix("give --cache-dir")
+}
+
+func newArchive(env Env, flags buildFlags, cache string, p *spec.Packages, a arch.Arch) (*source.Archive, error) {
+	mirror, err := pickMirror(env, flags.mirror, p)
+	if err != nil {
+		return nil, err
+	}
+	return &source.Archive{
+		Mirror: mirror, Suite: p.Suite, Components: p.Components, Keyring: p.Keyring, HostRoot: env.HostRoot,
+		Arch: a, CacheDir: cache, Client: http.DefaultClient, Now: env.Now,
+		MaxAge: flags.maxAge, Offline: flags.offline,
+	}, nil
+}
+
+func execProgram(ctx context.Context, dir string, argv ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Dir = dir
+	return cmd.Output()
+}
+
+func printBuilt(env Env, output string, manifests []*manifest.Manifest) error {
+	for _, m := range manifests {
+		for _, f := range m.Families {
+			file := m.Artifacts[f.Main]
+			path := filepath.Join(output, m.Arch, filepath.FromSlash(f.Main))
+			if _, err := fmt.Fprintf(env.Stdout, "%s  %s  %d\n", file.SHA256, path, file.SizeBytes); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+

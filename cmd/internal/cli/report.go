@@ -1,0 +1,53 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/powernode/bootsmith/builder"
+)
+
+// printError writes the one line that a failed command ends with; in a
+// workflow it is an annotation as well.
+func printError(env Env, err error) {
+	line := strings.Join(strings.Fields(err.Error()), " ")
+	fmt.Fprintf(env.Stderr, "bootsmith: %s\n", line)
+	if env.Getenv("GITHUB_ACTIONS") == "true" || env.Getenv("GITEA_ACTIONS") == "true" {
+		fmt.Fprintf(env.Stderr, "::error::%s\n", strings.ReplaceAll(line, "%", "%25"))
+	}
+}
+
+// newReporter returns a reporter that writes a line per event to w: text for
+// people, or JSON.
+func newReporter(w io.Writer, format string) builder.Reporter {
+	var mu sync.Mutex
+	return func(e builder.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		if format == "json" {
+			if b, err := json.Marshal(e); err == nil {
+				fmt.Fprintf(w, "%s\n", b)
+			}
+			return
+		}
+		if line := eventLine(e); line != "" {
+			fmt.Fprintln(w, line)
+		}
+	}
+}
+
+func eventLine(e builder.Event) string {
+	switch e.State {
+	case builder.Finished:
+		return fmt.Sprintf("%-28s %7.2fs  %s", e.Stage, e.Elapsed.Round(10*time.Millisecond).Seconds(), e.Detail)
+	case builder.Progress:
+		return fmt.Sprintf("%-28s           %s", e.Stage, e.Detail)
+	case builder.Failed:
+		return fmt.Sprintf("%-28s  failed", e.Stage)
+	}
+	return ""
+}
