@@ -1,0 +1,51 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+
+	"github.com/powernode/bootsmith/builder/fault"
+)
+
+// Run starts the machine and returns when it ends or ctx is done. The serial
+// port is connected to stdin and console; with monitor, QEMU's escape keys
+// (Ctrl-A X ends it) are on, so that Ctrl-C reaches the guest.
+func (m Machine) Run(ctx context.Context, stdin io.Reader, console io.Writer, monitor bool) error {
+	if err := m.checkTools(); err != nil {
+		return err
+	}
+	args, err := m.Command()
+	if err != nil {
+		return err
+	}
+	serial := "stdio"
+	if monitor {
+		serial = "mon:stdio"
+	}
+	args = append(args, "-serial", serial)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, console, console
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Run(); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("running %s: %w", args[0], err)
+	}
+	return ctx.Err()
+}
+
+func (m Machine) checkTools() error {
+	q := m.Arch.QEMU
+	if _, err := exec.LookPath(q.Binary); err != nil {
+		return fault.Toolf("looking for %s: %w", q.Binary, errors.Unwrap(err)).WithFix("install the package %s", q.Package)
+	}
+	for _, f := range []string{q.Code, q.Vars} {
+		if _, err := os.Stat(f); err != nil {
+			return fault.Toolf("looking for the UEFI firmware: %w", err).WithFix("install the package %s", q.FirmwarePackage)
+		}
+	}
+	return nil
+}
