@@ -1,0 +1,71 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/powernode/bootsmith/builder/fault"
+	"github.com/powernode/bootsmith/builder/fsverity"
+	"github.com/powernode/bootsmith/builder/tree"
+)
+
+// Open returns the bytes of a content, inline or stored. It verifies them
+// against the fs-verity digest while they are read: where they differ, the read
+// that would report the end reports an error instead, and the damaged object is
+// deleted. The caller closes the reader. A missing object is an error that
+// matches fs.ErrNotExist.
+func (s *Store) Open(c tree.Content) (io.ReadCloser, error) {
+	if c.Inline != nil || c.Verity == fsverity.Sum(nil) {
+		return &reader{Reader: bytes.NewReader(c.Inline), Closer: io.NopCloser(nil), want: c.Verity}, nil
+	}
+	name := s.path(c.Verity)
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.Buildf("reading object %x: %w", c.Verity, err).
+			WithFix("don't delete from the object store while a build runs; run the build again")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading object %x: %w", c.Verity, err)
+	}
+	return &reader{Reader: f, Closer: f, want: c.Verity, name: name}, nil
+}
+
+// reader hashes what is read through it.
+type reader struct {
+	io.Reader
+	io.Closer
+	verity fsverity.Hasher
+	want   tree.Digest
+	name   string // "" for inline bytes
+	failed error
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	if r.failed != nil {
+		return 0, r.failed
+	}
+	n, err := r.Reader.Read(p)
+	r.verity.Write(p[:n])
+	if err == io.EOF {
+		if got := tree.Digest(r.verity.Sum()); got != r.want {
+			r.failed = r.damaged(got)
+			err = r.failed
+		}
+	}
+	return n, err
+}
+
+func (r *reader) damaged(got tree.Digest) error {
+	if r.name == "" {
+		return fault.Buildf("reading inline content: its fs-verity digest is %x instead of %x", got, r.want)
+	}
+	err := fault.Buildf("reading object %x: it is damaged, its fs-verity digest is %x", r.want, got)
+	if rmErr := os.Remove(r.name); rmErr != nil && !errors.Is(rmErr, fs.ErrNotExist) {
+		return err.WithFix("delete %q and run the build again", r.name)
+	}
+	return err.WithFix("run the build again: the damaged object was deleted")
+}
