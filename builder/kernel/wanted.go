@@ -14,9 +14,11 @@ type Wanted struct {
 //
 // The kernel can't ask for a module itself, as there is no modprobe in the
 // initramfs. So the hash behind dm-verity and the character sets that FAT and
-// Joliet mounts take by default are listed, too. Loading a driver for
-// a CPU feature or a hypervisor that isn't there fails with ENODEV, which means
-// nothing.
+// Joliet mounts take by default are listed, too.
+//
+// Loading a driver for a CPU feature or a hypervisor that isn't there fails with
+// ENODEV, and with ENOENT when it needs symbols of such a driver. Init must go
+// on after that.
 func DefaultModules() Wanted {
 	return Wanted{
 		Required: []string{"loop", "erofs", "overlay", "dm_mod", "dm_verity"},
