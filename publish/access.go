@@ -1,0 +1,101 @@
+package publish
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"strings"
+
+	"github.com/powernode/bootsmith/builder/fault"
+	"oras.land/oras-go/v2/registry"
+	"oras.land/oras-go/v2/registry/remote"
+	"oras.land/oras-go/v2/registry/remote/auth"
+	"oras.land/oras-go/v2/registry/remote/credentials"
+)
+
+// Access says how a registry is reached. The zero value uses HTTPS (HTTP for
+// loopback hosts) without credentials.
+type Access struct {
+	// PlainHTTP speaks HTTP to any registry, not to loopback hosts only.
+	PlainHTTP bool
+	// DockerConfig is the path of a Docker config.json with credentials or
+	// credential helpers; a file that does not exist holds none.
+	DockerConfig string
+	// Transport sends the requests; nil means http.DefaultTransport.
+	Transport http.RoundTripper
+}
+
+// DockerConfigPath returns where Docker keeps its credentials: in the folder
+// $DOCKER_CONFIG, else in $HOME/.docker.
+func DockerConfigPath(getenv func(string) string) string {
+	dir := getenv("DOCKER_CONFIG")
+	if dir == "" {
+		dir = filepath.Join(getenv("HOME"), ".docker")
+	}
+	return filepath.Join(dir, "config.json")
+}
+
+// Resolve returns the digest ("sha256:…") that a reference's tag names now. A
+// reference with a digest is resolved too: the manifest must exist.
+func Resolve(ctx context.Context, a Access, ref string) (string, error) {
+	repo, err := a.repository(ref)
+	if err != nil {
+		return "", err
+	}
+	if repo.Reference.Reference == "" {
+		return "", fault.Inputf("resolving %q: it has neither a tag nor a digest", ref)
+	}
+	desc, err := repo.Resolve(ctx, repo.Reference.Reference)
+	if err != nil {
+		return "", fault.Default(fault.Remote, fmt.Errorf("resolving %q: %w", ref, err))
+	}
+	return desc.Digest.String(), nil
+}
+
+// repository opens the repository of a reference; tag or digest may be missing.
+func (a Access) repository(ref string) (*remote.Repository, error) {
+	parsed, err := registry.ParseReference(ref)
+	if err != nil {
+		return nil, fault.Inputf("reading the reference %q: %w", ref, err).WithFix("write it as registry/path, registry/path:tag or registry/path@sha256:…")
+	}
+	local := isLoopback(parsed.Host())
+	client := &auth.Client{
+		Client: &http.Client{Transport: &retrier{base: a.transport(), wait: firstWait}},
+		Header: http.Header{"User-Agent": {"bootsmith"}},
+		Cache:  auth.NewCache(),
+	}
+	if local {
+		// A loopback registry's token service is on loopback, too.
+		client.BlockedRealmPrefixes = []netip.Prefix{}
+	}
+	if a.DockerConfig != "" {
+		store, err := credentials.NewStore(a.DockerConfig, credentials.StoreOptions{})
+		if err != nil {
+			return nil, fault.Inputf("reading the registry credentials in %q: %w", a.DockerConfig, err)
+		}
+		client.Credential = credentials.Credential(store)
+	}
+	return &remote.Repository{
+		Client: client, Reference: parsed, PlainHTTP: a.PlainHTTP || local,
+		MaxMetadataBytes: maxManifest, ReferrerListMaxPages: 32,
+	}, nil
+}
+
+func (a Access) transport() http.RoundTripper {
+	if a.Transport != nil {
+		return a.Transport
+	}
+	return http.DefaultTransport
+}
+
+func isLoopback(hostport string) bool {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	host = strings.Trim(host, "[]")
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
+}

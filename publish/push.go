@@ -1,0 +1,160 @@
+package publish
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/powernode/bootsmith/builder/fault"
+	"golang.org/x/sync/errgroup"
+	"oras.land/oras-go/v2/content"
+	"oras.land/oras-go/v2/errdef"
+	"oras.land/oras-go/v2/registry/remote"
+	"oras.land/oras-go/v2/registry/remote/errcode"
+)
+
+// pusher sends blobs and manifests to one repository.
+type pusher struct {
+	repo   *remote.Repository
+	jobs   int
+	report func(Event)
+}
+
+// blobs sends the files that the registry does not have, several at a time.
+func (p *pusher) blobs(ctx context.Context, files []file) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(p.jobs)
+	for _, f := range unique(files) {
+		g.Go(func() error { return p.blob(ctx, f) })
+	}
+	return g.Wait()
+}
+
+// blob sends a file unless the registry has it. An upload that breaks is begun
+// again from the start, up to three times.
+func (p *pusher) blob(ctx context.Context, f file) error {
+	desc := f.descriptor()
+	name := f.title
+	if name == "" {
+		name = desc.Digest.String()
+	}
+	has, err := p.repo.Blobs().Exists(ctx, desc)
+	if err != nil {
+		return remoteError(fmt.Errorf("looking for %q in %s: %w", name, p.repo.Reference, err))
+	}
+	if has {
+		p.report(Event{Kind: Skipped, Name: name, Bytes: f.size, Total: f.size})
+		return nil
+	}
+	for try := 1; ; try++ {
+		err := p.upload(ctx, f, desc, name)
+		if err == nil {
+			p.report(Event{Kind: Pushed, Name: name, Bytes: f.size, Total: f.size})
+			return nil
+		}
+		if errors.Is(err, errChanged) {
+			return fault.Inputf("sending %q: %w", f.path, err).WithFix("build again")
+		}
+		if try == 3 || ctx.Err() != nil || !transient(err) {
+			return uploadError(fmt.Errorf("sending %q to %s: %w", name, p.repo.Reference, err))
+		}
+		if err := sleep(ctx, backoff(firstWait, try, nil)); err != nil {
+			return err
+		}
+	}
+}
+
+func (p *pusher) upload(ctx context.Context, f file, desc ocispec.Descriptor, name string) error {
+	src, err := os.Open(f.path)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	body := &checkedReader{r: src, sum: sha256.New(), want: f.sha256, left: f.size}
+	body.progress = func(sent int64) { p.report(Event{Kind: Pushing, Name: name, Bytes: sent, Total: f.size}) }
+	err = p.repo.Blobs().Push(ctx, desc, body)
+	if changed := body.failure(); changed != nil {
+		return changed
+	}
+	return err
+}
+
+// manifest puts a manifest under its digest and, with a tag, under that name,
+// unless both are there.
+func (p *pusher) manifest(ctx context.Context, m packed, tag, name string) error {
+	ref := tag
+	if ref == "" {
+		ref = m.desc.Digest.String()
+	}
+	have, err := p.repo.Resolve(ctx, ref)
+	if err == nil && have.Digest == m.desc.Digest {
+		p.report(Event{Kind: Skipped, Name: name, Digest: m.desc.Digest.String()})
+		return nil
+	}
+	if err != nil && !errors.Is(err, errdef.ErrNotFound) {
+		return remoteError(fmt.Errorf("looking for %s in %s: %w", ref, p.repo.Reference, err))
+	}
+	if tag == "" {
+		err = p.repo.Push(ctx, m.desc, bytes.NewReader(m.raw))
+	} else {
+		err = p.repo.PushReference(ctx, m.desc, bytes.NewReader(m.raw), tag)
+	}
+	// A registry that allows no deletion keeps the old list of referrers beside
+	// the new one. That does no harm.
+	var listing *remote.ReferrersError
+	if errors.As(err, &listing) && listing.IsReferrersIndexDelete() {
+		err = nil
+	}
+	if err != nil {
+		return uploadError(fmt.Errorf("pushing %s to %s: %w", name, p.repo.Reference, err))
+	}
+	p.report(Event{Kind: Pushed, Name: name, Digest: m.desc.Digest.String()})
+	return nil
+}
+
+// bytes sends a small blob that is in memory.
+func (p *pusher) bytes(ctx context.Context, mediaType string, raw []byte) (ocispec.Descriptor, error) {
+	desc := content.NewDescriptorFromBytes(mediaType, raw)
+	has, err := p.repo.Blobs().Exists(ctx, desc)
+	if err == nil && !has {
+		err = p.repo.Blobs().Push(ctx, desc, bytes.NewReader(raw))
+	}
+	if err != nil {
+		return desc, uploadError(fmt.Errorf("pushing %s to %s: %w", desc.Digest, p.repo.Reference, err))
+	}
+	return desc, nil
+}
+
+// transient tells whether an upload may succeed when begun again.
+func transient(err error) bool {
+	var answer *errcode.ErrorResponse
+	if errors.As(err, &answer) {
+		return worthRetry(&http.Response{StatusCode: answer.StatusCode}, nil)
+	}
+	return worthRetry(nil, err)
+}
+
+func remoteError(err error) error { return fault.Default(fault.Remote, err) }
+
+// uploadError adds what the statuses of proxies and quotas mean.
+func uploadError(err error) error {
+	var answer *errcode.ErrorResponse
+	if !errors.As(err, &answer) {
+		return remoteError(err)
+	}
+	e := &fault.Error{Class: fault.Remote, Err: err}
+	switch answer.StatusCode {
+	case http.StatusUnauthorized:
+		return e.WithFix("log in to the registry with an account that may push")
+	case http.StatusForbidden:
+		return e.WithFix("check the account's permissions and the registry's size quota")
+	case http.StatusRequestEntityTooLarge:
+		return e.WithFix("raise the body size limit of the proxy before the registry, or of the registry")
+	}
+	return e
+}
