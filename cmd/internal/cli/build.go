@@ -152,4 +152,3 @@ func printBuilt(env Env, output string, manifests []*manifest.Manifest) error {
 	}
 	return nil
 }
-
