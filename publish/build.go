@@ -2,6 +2,7 @@ package publish
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -66,7 +67,7 @@ var tagPattern = regexp.MustCompile(`\A[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}\z`)
 
 // load reads the manifests of a build and lists its artifacts, architectures in
 // alphabetical order, families in build order.
-func load(b Build) ([]*archBuild, []*artifact, error) {
+func load(ctx context.Context, b Build) ([]*archBuild, []*artifact, error) {
 	names := b.Arches
 	if len(names) == 0 {
 		var err error
@@ -77,7 +78,7 @@ func load(b Build) ([]*archBuild, []*artifact, error) {
 	var builds []*archBuild
 	var arts []*artifact
 	for _, name := range names {
-		ab, err := loadArch(filepath.Join(b.Dir, name))
+		ab, err := loadArch(ctx, filepath.Join(b.Dir, name))
 		if err != nil {
 			return nil, nil, err
 		}
@@ -112,12 +113,12 @@ func archFolders(dir string) ([]string, error) {
 	return names, nil
 }
 
-func loadArch(dir string) (*archBuild, error) {
+func loadArch(ctx context.Context, dir string) (*archBuild, error) {
 	m, err := manifest.Read(dir)
 	if err != nil {
 		return nil, fault.Default(fault.Input, err)
 	}
-	sum, err := hashFile(filepath.Join(dir, manifest.FileName))
+	sum, err := hashFile(ctx, filepath.Join(dir, manifest.FileName))
 	if err != nil {
 		return nil, fault.Default(fault.Input, err)
 	}
@@ -127,7 +128,7 @@ func loadArch(dir string) (*archBuild, error) {
 	if len(m.Families) == 0 {
 		return nil, fault.Inputf("publishing %q: its build manifest lists no families", dir)
 	}
-	return &archBuild{dir: dir, manifest: m, sha256: sum}, nil
+	return &archBuild{dir: dir, manifest: m, sha256: hex.EncodeToString(sum)}, nil
 }
 
 // sameBuild refuses folders that were built from different things.
@@ -194,17 +195,31 @@ func unique(files []file) []file {
 	return slices.CompactFunc(files, func(a, b file) bool { return a.sha256 == b.sha256 })
 }
 
-func hashFile(path string) (string, error) {
+// hashFile returns the SHA-256 of a file.
+func hashFile(ctx context.Context, path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer f.Close()
 	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err != nil {
-		return "", err
+	if _, err := io.Copy(sum, contextReader{ctx, f}); err != nil {
+		return nil, fmt.Errorf("reading %q: %w", path, err)
 	}
-	return hex.EncodeToString(sum.Sum(nil)), nil
+	return sum.Sum(nil), nil
+}
+
+// contextReader stops reading when its context is done.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c contextReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
 }
 
 // readBounded reads a whole file of at most limit bytes.

@@ -103,7 +103,7 @@ func (a *attester) publishedDisk(ctx context.Context, art *artifact, main file, 
 	if err != nil {
 		return nil, remoteError(fmt.Errorf("fetching %s from %s: %w", art.tag(), a.repo.Reference, err))
 	}
-	bundles, ok := sameDisk(raw, art, main)
+	m, bundles, ok := sameDisk(raw, art, main)
 	if !ok {
 		return nil, nil
 	}
@@ -111,19 +111,19 @@ func (a *attester) publishedDisk(ctx context.Context, art *artifact, main file, 
 	if err != nil || !ok {
 		return nil, err
 	}
-	return &packed{desc: desc, raw: raw}, nil
+	return &m, nil
 }
 
-// sameDisk tells whether a manifest is the artifact's but for the bundles, and
-// returns those layers.
-func sameDisk(raw []byte, art *artifact, main file) (bundles []ocispec.Descriptor, ok bool) {
+// sameDisk tells whether a manifest is the artifact's but for the bundles. It
+// returns the manifest and those layers.
+func sameDisk(raw []byte, art *artifact, main file) (fresh packed, bundles []ocispec.Descriptor, ok bool) {
 	var m ocispec.Manifest
 	if json.Unmarshal(raw, &m) != nil || len(m.Layers) != len(art.files)+2 {
-		return nil, false
+		return packed{}, nil, false
 	}
 	bundles = m.Layers[len(art.files):]
 	fresh, err := packArtifact(art, bundles...)
-	return bundles, err == nil && slices.Equal(fresh.raw, raw) &&
+	return fresh, bundles, err == nil && slices.Equal(fresh.raw, raw) &&
 		bundles[0].MediaType == CosignBundleMediaType && bundles[0].Annotations[ocispec.AnnotationTitle] == main.title+cosignBundleSuffix &&
 		bundles[1].MediaType == AttestationBundleMediaType && bundles[1].Annotations[ocispec.AnnotationTitle] == main.title+attestationBundleSuffix
 }

@@ -36,7 +36,7 @@ func Publish(ctx context.Context, build Build, o Options) (*Publications, error)
 	if o.Signer == nil {
 		return nil, fault.Inputf("publishing %q: no signer is given", build.Dir)
 	}
-	builds, arts, err := load(build)
+	builds, arts, err := load(ctx, build)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/powernode/bootsmith/builder/fault"
+	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/content/oci"
 )
@@ -232,6 +233,31 @@ func (r *Result) judge(name string, bundles int, last error, required []string) 
 		if err := json.Unmarshal(raw, r.Publication); err != nil {
 			return refuse(PredicateMismatch, "verifying %s: reading its publication statement: %w", name, err)
 		}
+	}
+	return nil
+}
+
+// VerifyFile verifies a bundle file over another file: a signature of the file,
+// or an attestation whose subject it is, as they lie beside a pulled disk image.
+func VerifyFile(ctx context.Context, path, bundlePath string, p Policy) error {
+	c, _, err := p.compile()
+	if err != nil {
+		return err
+	}
+	raw, err := readBounded(bundlePath, maxBundle)
+	if err != nil {
+		return fault.Inputf("reading the bundle: %w", err)
+	}
+	b := &bundle.Bundle{}
+	if err := b.UnmarshalJSON(raw); err != nil {
+		return refuse(SignatureFailed, "reading the bundle %q: %w", bundlePath, err)
+	}
+	sum, err := hashFile(ctx, path)
+	if err != nil {
+		return fault.Inputf("reading the signed file: %w", err)
+	}
+	if _, err := c.check(b, sum); err != nil {
+		return refuse(SignatureFailed, "verifying %q: %w", path, err)
 	}
 	return nil
 }
