@@ -38,7 +38,13 @@ const (
 // Run executes a command line, without the program's name, and returns the
 // exit code.
 func Run(ctx context.Context, env Env, args []string) int {
-	root := newRoot(env)
+	return Execute(ctx, env, newRoot(env), args)
+}
+
+// Execute runs a command tree as Run does: errors become one line on stderr
+// and an exit code.
+func Execute(ctx context.Context, env Env, root *cobra.Command, args []string) int {
+	prepare(root)
 	root.SetArgs(args)
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)
@@ -79,26 +85,32 @@ signing failed, 6 callback failed.`
 
 func newRoot(env Env) *cobra.Command {
 	root := &cobra.Command{
-		Use:           "bootsmith",
-		Short:         "Build, prove and ship bootable operating system images",
-		Long:          longHelp,
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
-		Args:          cobra.NoArgs,
+		Use:   "bootsmith",
+		Short: "Build, prove and ship bootable operating system images",
+		Long:  longHelp,
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		return fault.Inputf("%w", err).WithFix("see --help")
-	})
 	root.AddCommand(
 		newBuild(env), newPublish(env), newNotify(env), newShip(env),
 		newVerify(env), newRun(env), newIngest(env),
 		newSchema(env), newVersion(env),
 	)
-	for _, c := range root.Commands() {
-		c.Args = inputArgs(c.Args)
-	}
 	return root
+}
+
+// prepare makes a command tree silent about errors, which Execute prints, and
+// classes wrong flags and arguments as the user's mistakes.
+func prepare(c *cobra.Command) {
+	c.SilenceErrors, c.SilenceUsage = true, true
+	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return fault.Inputf("%w", err).WithFix("see %s --help", c.CommandPath())
+	})
+	c.Args = inputArgs(c.Args)
+	if c.HasSubCommands() && c.RunE == nil {
+		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	}
+	for _, sub := range c.Commands() {
+		prepare(sub)
+	}
 }
 
 // inputArgs gives a verb's argument check the class of a user's mistake.
@@ -108,7 +120,7 @@ func inputArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 	return func(c *cobra.Command, args []string) error {
 		if err := check(c, args); err != nil {
-			return fault.Inputf("%w", err).WithFix("see bootsmith %s --help", c.Name())
+			return fault.Inputf("%w", err).WithFix("see %s --help", c.CommandPath())
 		}
 		return nil
 	}

@@ -1,0 +1,26 @@
+// Command bootsmith-lab holds what belongs in no production runner: a registry
+// and a certificate authority that run in one process on loopback, and a demo
+// that puts a platform through the whole of Bootsmith against them.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/powernode/bootsmith/cmd/internal/cli"
+)
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	env := cli.Env{
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Getenv: os.Getenv, Now: time.Now, HostRoot: "/",
+	}
+	return cli.Execute(ctx, env, newRoot(env), os.Args[1:])
+}
