@@ -32,7 +32,7 @@ type Family interface {
 
 // All returns the families in the order in which they are listed everywhere.
 func All() []Family {
-	return []Family{kernelInitrd{}, raw{}, iso{}, ipxe{}, qcow2{}, oci{}}
+	return []Family{kernelInitrd{}, raw{}, ipxe{}, qcow2{}}
 }
 
 // Names returns the names of all families, in order.
@@ -95,6 +95,11 @@ type Input struct {
 	// Scratch is an empty folder for temporary files; it is deleted after the
 	// build.
 	Scratch string
+}
+
+// fileName returns the name of the family's file with that extension.
+func (in Input) fileName(extension string) string {
+	return in.Platform + "-" + in.Arch.Name + "." + extension
 }
 
 // ESPFile is a file for the EFI system partition.

@@ -22,6 +22,7 @@ type Sink struct {
 	done  []Artifact
 	main  string
 	inUse map[*File]struct{}
+	names map[string]bool // committed, or about to be
 }
 
 // Artifact is a committed file.
@@ -33,7 +34,9 @@ type Artifact struct {
 }
 
 // NewSink returns a sink that writes below dir, which it makes when needed.
-func NewSink(dir string) *Sink { return &Sink{dir: dir, inUse: map[*File]struct{}{}} }
+func NewSink(dir string) *Sink {
+	return &Sink{dir: dir, inUse: map[*File]struct{}{}, names: map[string]bool{}}
+}
 
 // Create opens a file for writing under a temporary name. The name given to
 // Commit decides what it is called.
@@ -138,6 +141,9 @@ func (f *File) Commit(name, mediaType string) (Artifact, error) {
 	if !filepath.IsLocal(name) {
 		return Artifact{}, fmt.Errorf("committing artifact %q: the name leaves the folder", name)
 	}
+	if err := f.sink.claim(name); err != nil {
+		return Artifact{}, fmt.Errorf("committing artifact %q: %w", name, err)
+	}
 	if err := f.finish(name); err != nil {
 		return Artifact{}, fmt.Errorf("committing artifact %q: %w", name, err)
 	}
@@ -147,6 +153,17 @@ func (f *File) Commit(name, mediaType string) (Artifact, error) {
 	delete(f.sink.inUse, f)
 	f.sink.done = append(f.sink.done, a)
 	return a, nil
+}
+
+// claim reserves a name; no two files of a family may have the same.
+func (s *Sink) claim(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.names[name] {
+		return errors.New("there is a file of that name already")
+	}
+	s.names[name] = true
+	return nil
 }
 
 // finish sets the size (a hole at the end has none yet) and the final name.

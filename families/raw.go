@@ -1,0 +1,20 @@
+package families
+
+import "context"
+
+// raw is a disk image as it goes onto a disk, byte for byte.
+type raw struct{}
+
+// Name implements Family.
+func (raw) Name() string { return "raw" }
+
+// Build implements Family.
+func (raw) Build(ctx context.Context, in Input, out *Sink) error {
+	disk, err := newDisk(in)
+	if err != nil {
+		return err
+	}
+	name := in.fileName("img")
+	out.SetMain(name)
+	return out.write(name, mediaRaw, func(f *File) error { return disk.Copy(ctx, f) })
+}
