@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -90,14 +91,40 @@ func (s *sctSigner) sign(chain [][]byte) (*ct.AddChainResponse, error) {
 	return &ct.AddChainResponse{SCTVersion: ct.V1, ID: id[:], Timestamp: millis, Signature: sig}, nil
 }
 
-// client returns the client through which Fulcio reaches the signer.
-func (s *sctSigner) client(url string, hc *http.Client, log logf) (*ctclient.LogClient, error) {
-	c, err := ctclient.New(url, hc, jsonclient.Options{PublicKeyDER: s.spk, Logger: log})
+// client returns the client through which Fulcio reaches the signer: a plain
+// call, so that the signer is open to nobody else and a stop can't come between.
+func (s *sctSigner) client(log logf) (*ctclient.LogClient, error) {
+	c, err := ctclient.New("http://ctlog.localhost", &http.Client{Transport: inProcess{s}},
+		jsonclient.Options{PublicKeyDER: s.spk, Logger: log})
 	if err != nil {
 		return nil, fmt.Errorf("preparing the SCT client: %w", err)
 	}
 	return c, nil
 }
+
+// inProcess is a transport that calls a handler.
+type inProcess struct{ handler http.Handler }
+
+// RoundTrip implements http.RoundTripper.
+func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := &memoryResponse{header: http.Header{}, status: http.StatusOK}
+	p.handler.ServeHTTP(w, r)
+	return &http.Response{
+		Status: http.StatusText(w.status), StatusCode: w.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: w.header, Body: io.NopCloser(&w.body), ContentLength: int64(w.body.Len()), Request: r,
+	}, nil
+}
+
+// memoryResponse keeps a small response.
+type memoryResponse struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (m *memoryResponse) Header() http.Header         { return m.header }
+func (m *memoryResponse) WriteHeader(status int)      { m.status = status }
+func (m *memoryResponse) Write(p []byte) (int, error) { return m.body.Write(p) }
 
 // logf is Config.Log with the method that the clients' logger interfaces ask for.
 type logf func(format string, args ...any)

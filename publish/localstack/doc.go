@@ -8,7 +8,6 @@
 //	/v2/                        OCI distribution, with the referrers API
 //	/oidc/                      discovery, JWKS, and an Actions token endpoint
 //	/fulcio/api/{v1,v2}/        Fulcio, both APIs
-//	/ct/v1/add-pre-chain        signed certificate timestamps
 //	/tsa/api/v1/timestamp       RFC 3161 timestamps
 //	/rekor/api/v2/              Rekor v2: log/entries, checkpoint, tile/
 //	/healthz                    200 once everything is up
@@ -26,19 +25,21 @@
 //
 // # Threat model
 //
-// This is a development CA. Whoever can reach the port can get a certificate
-// for the stack's identities (the OIDC endpoint asks for a bearer token, but
-// the token and all keys lie in Dir, unencrypted), can push to the registry and
-// delete from it. Hence: only loopback addresses are accepted; requests that
-// name another host are refused, so that a web page cannot reach the stack by
-// DNS rebinding; the default names are under example.org, which nobody owns.
-// Its trusted root belongs in one rule of its own, with this stack's identity
-// and issuer. It must never be merged with a production root under shared
-// patterns: Fulcio certifies whatever issuer name it is configured with. For
-// that reason the production binary does not import this package.
+// This is a development CA. Keys and the bearer token of the OIDC endpoint lie
+// in Dir unencrypted: whoever can read it can certify any name. Whoever can
+// reach the port, which is every user of the machine, can push to the registry,
+// delete from it and append to the log. Hence only loopback addresses are
+// accepted; requests that name another host are refused, so that a web page
+// cannot come in by DNS rebinding; and the default names are under example.org,
+// which RFC 2606 reserves.
 //
-// The SCT signer keeps no log: it signs what Fulcio submits, so that the same
-// policy (SCT, timestamp, transparency log) holds in development and
-// production. Fulcio takes certificate times from the system clock, whatever
-// Config.Now says, and its certificates live for ten minutes.
+// Its trusted root belongs in one rule of its own, together with this stack's
+// identity and issuer. It must never be merged with a production root under
+// shared patterns: Fulcio certifies whatever issuer name it is configured with.
+// For that reason the production binary does not import this package.
+//
+// The SCT signer has no route and keeps no log: it signs what Fulcio submits,
+// so that development can have production's policy (SCT, timestamp,
+// transparency log). Fulcio takes certificate times from the system clock,
+// whatever Config.Now says, and its certificates live for ten minutes.
 package localstack

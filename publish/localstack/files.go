@@ -20,6 +20,10 @@ func openState(dir string) (stateDir, *os.File, error) {
 	if dir == "" {
 		return "", nil, fault.Inputf("starting the local stack: no state directory given")
 	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", nil, fmt.Errorf("finding state directory: %w", err)
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", nil, fmt.Errorf("creating state directory: %w", err)
 	}

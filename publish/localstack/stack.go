@@ -70,7 +70,6 @@ type Stack struct {
 	registry *ociRegistry
 	fresh    freshConns
 	server   *http.Server
-	client   *http.Transport
 	lock     *os.File
 	cancel   context.CancelFunc
 	served   chan struct{}
@@ -187,9 +186,7 @@ func (s *Stack) assemble(ctx context.Context, c Config, state stateDir, mux *htt
 	if s.rekor, err = openRekor(ctx, k); err != nil {
 		return err
 	}
-	s.client = http.DefaultTransport.(*http.Transport).Clone()
-	s.client.Proxy = nil
-	ctlog, err := scts.client(s.URL, &http.Client{Transport: s.client, Timeout: apiTimeout}, logf(c.Log))
+	ctlog, err := scts.client(logf(c.Log))
 	if err != nil {
 		return err
 	}
@@ -199,7 +196,6 @@ func (s *Stack) assemble(ctx context.Context, c Config, state stateDir, mux *htt
 	}
 	mux.Handle("/v2/", s.registry)
 	mux.Handle("/fulcio/", api(http.StripPrefix("/fulcio", fulcio)))
-	mux.Handle("POST /ct/v1/add-pre-chain", api(scts))
 	s.issuer.routes(mux)
 	stamps.routes(mux, api)
 	s.rekor.routes(mux, api)
@@ -264,6 +260,5 @@ func (s *Stack) stop(ctx context.Context) error {
 		err = errors.Join(err, fmt.Errorf("closing the log: %w", e))
 	}
 	s.cancel()
-	s.client.CloseIdleConnections()
 	return errors.Join(err, s.lock.Close())
 }
