@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/powernode/bootsmith/arch"
-	"github.com/powernode/bootsmith/builder/source"
+	"github.com/powernode/bootsmith/builder/source/apt"
 	"github.com/powernode/bootsmith/builder/spec"
 	"github.com/powernode/bootsmith/builder/store"
 	"github.com/powernode/bootsmith/builder/tree"
@@ -35,18 +35,18 @@ func ShapesOutput(module string) bool {
 
 // Archive is a package archive, seen from one architecture.
 type Archive interface {
-	// Resolve picks the packages of a request from a verified index.
-	Resolve(ctx context.Context, r source.Request) (source.Resolution, error)
+	// ResolveEach picks the packages of each request from one verified index.
+	ResolveEach(ctx context.Context, requests []apt.Request) ([]apt.Resolution, error)
 	// Fetch downloads packages into the cache and verifies them.
-	Fetch(ctx context.Context, packages []source.Package) error
+	Fetch(ctx context.Context, packages []apt.Package, progress apt.Progress) error
 	// UnpackInto unpacks a fetched package into a tree.
-	UnpackInto(ctx context.Context, t *tree.Tree, s *store.Store, p source.Package) error
+	UnpackInto(ctx context.Context, t *tree.Tree, s *store.Store, p apt.Package) error
 }
 
 // Config is what a plan and its run take from their surroundings.
 type Config struct {
 	// Archive returns the archive of the definition for an architecture.
-	Archive func(p *spec.Packages, a arch.Arch) (Archive, error)
+	Archive func(f *spec.File, a arch.Arch) (Archive, error)
 	// Store holds file contents.
 	Store *store.Store
 	// Exec runs git.

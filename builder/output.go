@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/powernode/bootsmith/builder/manifest"
-	"github.com/powernode/bootsmith/builder/source"
+	"github.com/powernode/bootsmith/builder/source/apt"
 	"github.com/powernode/bootsmith/families"
 )
 
@@ -122,14 +122,14 @@ func (b *targetBuild) writeChecksums(m *manifest.Manifest, manifestJSON []byte) 
 // inputs lists the packages by use, name and version.
 func (b *targetBuild) inputs() []manifest.Package {
 	var list []manifest.Package
-	add := func(use string, packages ...source.Package) {
+	add := func(use string, packages ...apt.Package) {
 		for _, p := range packages {
 			list = append(list, manifest.Package{Name: p.Name, Version: p.Version, Arch: p.Arch, SHA256: p.SHA256, Use: use})
 		}
 	}
 	add("root", b.target.Packages.Root...)
 	add("kernel", b.target.Packages.Kernel...)
-	add("stub", b.target.Packages.Stub)
+	add("stub", b.target.Packages.Stub...)
 	slices.SortFunc(list, func(x, y manifest.Package) int {
 		return cmp.Or(strings.Compare(x.Use, y.Use), strings.Compare(x.Name, y.Name), strings.Compare(x.Version, y.Version))
 	})

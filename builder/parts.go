@@ -14,7 +14,7 @@ import (
 	"github.com/powernode/bootsmith/builder/kernel"
 	"github.com/powernode/bootsmith/builder/overlay"
 	"github.com/powernode/bootsmith/builder/sbom"
-	"github.com/powernode/bootsmith/builder/source"
+	"github.com/powernode/bootsmith/builder/source/apt"
 	"github.com/powernode/bootsmith/builder/tree"
 	"github.com/powernode/bootsmith/builder/uki"
 	"github.com/powernode/bootsmith/families"
@@ -43,7 +43,7 @@ func (b *targetBuild) unpackRoot(ctx context.Context) (*tree.Tree, error) {
 	return t, applyPermissions(t, b.plan.Permissions)
 }
 
-func (b *targetBuild) unpack(ctx context.Context, t *tree.Tree, packages []source.Package) error {
+func (b *targetBuild) unpack(ctx context.Context, t *tree.Tree, packages []apt.Package) error {
 	for _, p := range packages {
 		if err := b.archive.UnpackInto(ctx, t, b.config.Store, p); err != nil {
 			return fmt.Errorf("unpacking %s %s: %w", p.Name, p.Version, err)
@@ -56,8 +56,7 @@ func (b *targetBuild) unpack(ctx context.Context, t *tree.Tree, packages []sourc
 // root.
 func (b *targetBuild) unpackKernel(ctx context.Context) (*tree.Tree, error) {
 	t := tree.New(b.plan.Epoch)
-	packages := append([]source.Package{b.target.Packages.Stub}, b.target.Packages.Kernel...)
-	return t, b.unpack(ctx, t, packages)
+	return t, b.unpack(ctx, t, b.target.Packages.Beside())
 }
 
 // findKernel finds the kernel and writes it to a file.
@@ -120,7 +119,7 @@ func (b *targetBuild) cmdline(img rootImage) string {
 func (b *targetBuild) writeUKI(ctx context.Context, boot, root *tree.Tree, k kernelPart, initrd families.Blob, cmdline string) (families.Blob, error) {
 	stub, err := boot.Resolve(b.arch.EFIStub)
 	if err != nil {
-		return families.Blob{}, fmt.Errorf("finding the EFI stub in package %s: %w", b.target.Packages.Stub.Name, err)
+		return families.Blob{}, fmt.Errorf("finding the EFI stub in package %s: %w", stubPackage, err)
 	}
 	release, err := b.osRelease(root)
 	if err != nil {
@@ -192,7 +191,7 @@ func (b *targetBuild) writeSBOM(ctx context.Context, t *tree.Tree, names [2]stri
 		return nil, err
 	}
 	subject := sbom.Subject{Name: b.plan.Platform, Version: b.plan.Revision, Arch: b.arch.Name, Tool: b.plan.Version, Epoch: b.plan.time()}
-	for _, p := range append([]source.Package{b.target.Packages.Stub}, b.target.Packages.Kernel...) {
+	for _, p := range b.target.Packages.Beside() {
 		subject.Beside = append(subject.Beside, sbom.Package{Name: p.Name, Version: p.Version, Arch: p.Arch})
 	}
 	if err := sbom.Write(ctx, t, b.config.Store, subject, spdx, cycloneDX); err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/powernode/bootsmith/builder/fault"
 	"github.com/powernode/bootsmith/builder/initramfs"
 	"github.com/powernode/bootsmith/builder/overlay"
-	"github.com/powernode/bootsmith/builder/source"
+	"github.com/powernode/bootsmith/builder/source/apt"
 	"github.com/powernode/bootsmith/builder/spec"
 	"github.com/powernode/bootsmith/families"
 )
@@ -46,11 +46,29 @@ type Plan struct {
 type Target struct {
 	Arch string `json:"arch"`
 	// InitSHA256 is the digest of the init that the initramfs starts.
-	InitSHA256 string            `json:"init_sha256"`
-	Packages   source.Resolution `json:"packages"`
+	InitSHA256 string   `json:"init_sha256"`
+	Packages   Packages `json:"packages"`
 	// Cmdline are the kernel parameters without the root's digests.
 	Cmdline []string `json:"cmdline"`
 }
+
+// Packages are what a target takes from the archive.
+type Packages struct {
+	Suite string `json:"suite"`
+	// ReleaseDate and ReleaseSHA256 are the release file's own date and digest.
+	ReleaseDate   time.Time `json:"release_date"`
+	ReleaseSHA256 string    `json:"release_sha256"`
+	// Root become the root; Kernel and Stub are shipped beside it.
+	Root   []apt.Package `json:"root"`
+	Kernel []apt.Package `json:"kernel"`
+	Stub   []apt.Package `json:"stub"`
+}
+
+// Beside returns the packages that are no part of the root.
+func (p Packages) Beside() []apt.Package { return slices.Concat(p.Kernel, p.Stub) }
+
+// All returns all packages.
+func (p Packages) All() []apt.Package { return slices.Concat(p.Root, p.Kernel, p.Stub) }
 
 // Request is what a command line adds to a definition.
 type Request struct {
@@ -164,18 +182,39 @@ func newTarget(ctx context.Context, c Config, f *spec.File, name string) (Target
 	for _, parameter := range f.Cmdline {
 		t.Cmdline = append(t.Cmdline, f.Expand(parameter, a))
 	}
-	archive, err := c.Archive(f.Root.Packages, a)
+	archive, err := c.Archive(f, a)
 	if err != nil {
 		return Target{}, err
 	}
-	request := source.Request{Kernel: f.Expand(f.Kernel.Package, a), Stub: "systemd-boot-efi"}
-	for _, include := range f.Root.Packages.Include {
-		request.Root = append(request.Root, f.Expand(include, a))
-	}
-	if t.Packages, err = archive.Resolve(ctx, request); err != nil {
+	if t.Packages, err = resolve(ctx, archive, f, a); err != nil {
 		return Target{}, fmt.Errorf("resolving the packages of %s: %w", f.Path, err)
 	}
 	return t, nil
+}
+
+// stubPackage holds systemd's EFI stub, the frame of a unified kernel image.
+const stubPackage = "systemd-boot-efi"
+
+func resolve(ctx context.Context, archive Archive, f *spec.File, a arch.Arch) (Packages, error) {
+	var include []string
+	for _, name := range f.Root.Packages.Include {
+		include = append(include, f.Expand(name, a))
+	}
+	found, err := archive.ResolveEach(ctx, []apt.Request{
+		{Names: include},
+		// A kernel's meta package leads to the kernel and to tools that
+		// install it; only the kernel is wanted.
+		{Names: []string{f.Expand(f.Kernel.Package, a)}, Follow: apt.Follow{Prefix: "linux-image-"}},
+		{Names: []string{stubPackage}, Follow: apt.Follow{None: true}},
+	})
+	if err != nil {
+		return Packages{}, err
+	}
+	root := found[0]
+	return Packages{
+		Suite: root.Suite, ReleaseDate: root.ReleaseDate, ReleaseSHA256: root.ReleaseSHA256,
+		Root: root.Packages, Kernel: found[1].Packages, Stub: found[2].Packages,
+	}, nil
 }
 
 // addOrigin sets the epoch and the revision.

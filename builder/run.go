@@ -96,7 +96,7 @@ func newTargetBuild(c Config, f *spec.File, p *Plan, t Target, work string) (*ta
 	if err != nil {
 		return nil, fault.Inputf("%w", err)
 	}
-	archive, err := c.Archive(f.Root.Packages, a)
+	archive, err := c.Archive(f, a)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ func (b *targetBuild) addStages(g *graph) *result[*manifest.Manifest] {
 	name := func(s string) string { return b.arch.Name + "/" + s }
 
 	fetched := stage(g, name("fetch"), nil, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, b.archive.Fetch(ctx, b.target.Packages.All())
+		return struct{}{}, b.archive.Fetch(ctx, b.target.Packages.All(), b.fetchProgress())
 	})
 	boot := stage(g, name("unpack-kernel"), []dependency{fetched}, b.unpackKernel)
 	root := stage(g, name("unpack-root"), []dependency{fetched}, b.unpackRoot)

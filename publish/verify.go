@@ -20,6 +20,7 @@ import (
 // read yet (CheckLayers, PullLayers).
 type Result struct {
 	Digest       string // of the manifest, "sha256:…"
+	Size         int64  // of the manifest, bytes
 	MediaType    string
 	ArtifactType string
 	Annotations  map[string]string
@@ -152,7 +153,7 @@ func fetchManifest(ctx context.Context, t target, reference string) (ocispec.Des
 
 // describe reads a manifest or an index.
 func describe(desc ocispec.Descriptor, raw []byte) (*Result, error) {
-	r := &Result{Digest: desc.Digest.String(), MediaType: desc.MediaType}
+	r := &Result{Digest: desc.Digest.String(), Size: desc.Size, MediaType: desc.MediaType}
 	if desc.MediaType == ocispec.MediaTypeImageIndex {
 		var index ocispec.Index
 		if err := json.Unmarshal(raw, &index); err != nil {

@@ -86,7 +86,7 @@ func (l *lab) list(ctx context.Context, revision string) ([]row, error) {
 		return nil, fmt.Errorf("listing publications: the API answered %s", resp.Status)
 	}
 	var page struct {
-		Items []row `json:"items"`
+		Items []row `json:"data"`
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxList)).Decode(&page); err != nil {
 		return nil, fmt.Errorf("listing publications: %w", err)

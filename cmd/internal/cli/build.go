@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -15,7 +16,7 @@ import (
 	"github.com/powernode/bootsmith/builder"
 	"github.com/powernode/bootsmith/builder/fault"
 	"github.com/powernode/bootsmith/builder/manifest"
-	"github.com/powernode/bootsmith/builder/source"
+	"github.com/powernode/bootsmith/builder/source/apt"
 	"github.com/powernode/bootsmith/builder/spec"
 	"github.com/powernode/bootsmith/builder/store"
 )
@@ -99,8 +100,8 @@ func newConfig(env Env, flags buildFlags) (builder.Config, error) {
 		return builder.Config{}, fault.Buildf("opening the cache: %w", err)
 	}
 	return builder.Config{
-		Archive: func(p *spec.Packages, a arch.Arch) (builder.Archive, error) {
-			return newArchive(env, flags, cache, p, a)
+		Archive: func(f *spec.File, a arch.Arch) (builder.Archive, error) {
+			return newArchive(env, flags, cache, f, a)
 		},
 		Store: objects, Exec: execProgram, Now: env.Now,
 		Report: newReporter(env.Stderr, flags.logFormat), Jobs: flags.jobs,
@@ -122,13 +123,15 @@ func cacheDir(env Env, flag string) (string, error) {
 	return "", fault.Inputf("finding the cache folder: neither XDG_CACHE_HOME nor HOME is set").WithFix("give --cache-dir")
 }
 
-func newArchive(env Env, flags buildFlags, cache string, p *spec.Packages, a arch.Arch) (*source.Archive, error) {
-	mirror, err := pickMirror(env, flags.mirror, p)
+func newArchive(env Env, flags buildFlags, cache string, f *spec.File, a arch.Arch) (*apt.Archive, error) {
+	p := f.Root.Packages
+	override := firstOf(flags.mirror, env.Getenv(MirrorVariable))
+	mirror, err := apt.ChooseMirror(p.Mirror, override, p.Suite, os.DirFS(env.HostRoot))
 	if err != nil {
 		return nil, err
 	}
-	return &source.Archive{
-		Mirror: mirror, Suite: p.Suite, Components: p.Components, Keyring: p.Keyring, HostRoot: env.HostRoot,
+	return &apt.Archive{
+		Mirror: mirror, Suite: p.Suite, Components: p.Components, Keyring: f.Resolve(p.Keyring),
 		Arch: a, CacheDir: cache, Client: http.DefaultClient, Now: env.Now,
 		MaxAge: flags.maxAge, Offline: flags.offline,
 	}, nil
