@@ -31,6 +31,8 @@ func startStack(t *testing.T, c localstack.Config) *localstack.Stack {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		// Connections that were dialled and never used would hold up the end.
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
