@@ -15,7 +15,6 @@ type file struct {
 	size        int64             // regular files
 	target      string            // symlinks
 	inline      []byte            // regular files whose bytes lie in the inode's tail
-	stored      bool              // regular files whose bytes lie in blocks of their own
 	entries     []entry           // directories: sorted, "." and ".." included
 	attrs       map[string]string // all xattrs
 	xattrs      []xattr           // the same, sorted, once they are complete
@@ -41,7 +40,7 @@ func (f *file) is(typ uint32) bool { return f.mode&tree.TypeMask == typ }
 
 // external tells whether the file's bytes are an object outside the image.
 func (f *file) external() bool {
-	return f.is(tree.TypeRegular) && f.size > 0 && f.inline == nil && !f.stored
+	return f.is(tree.TypeRegular) && f.size > 0 && f.inline == nil
 }
 
 func (f *file) inodeSize() int64 {

@@ -69,8 +69,6 @@ func (f *file) measure() {
 		f.measureDir()
 	case f.is(tree.TypeSymlink):
 		f.tail = int64(len(f.target))
-	case f.stored:
-		f.blocks = align(f.size, erofs.BlockSize) / erofs.BlockSize
 	case f.external():
 		f.tail = 4 // the address of one chunk
 	default:
