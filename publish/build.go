@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -32,6 +33,8 @@ type archBuild struct {
 	dir      string
 	manifest *manifest.Manifest
 	sha256   string // of build-manifest.json, hex
+
+	spdx, cyclonedx json.RawMessage
 }
 
 // artifact is one family of one architecture.
@@ -128,7 +131,12 @@ func loadArch(ctx context.Context, dir string) (*archBuild, error) {
 	if len(m.Families) == 0 {
 		return nil, fault.Inputf("publishing %q: its build manifest lists no families", dir)
 	}
-	return &archBuild{dir: dir, manifest: m, sha256: hex.EncodeToString(sum)}, nil
+	ab := &archBuild{dir: dir, manifest: m, sha256: hex.EncodeToString(sum)}
+	if ab.spdx, err = readSBOM(dir, manifest.SPDXName); err != nil {
+		return nil, err
+	}
+	ab.cyclonedx, err = readSBOM(dir, manifest.CycloneDXName)
+	return ab, err
 }
 
 // sameBuild refuses folders that were built from different things.

@@ -161,17 +161,13 @@ func (a *attester) attestAll(ctx context.Context, repository string, arts []*art
 
 // claims are the statements about an artifact's manifest.
 func (a *artifact) claims(repository string, m packed, run Run) ([]claim, error) {
-	spdx, cyclonedx, err := a.build.sboms()
-	if err != nil {
-		return nil, err
-	}
 	predicates := []struct {
 		kind  string
 		value any
 	}{
 		{PredicateSignature, struct{}{}},
-		{PredicateSPDX, spdx},
-		{PredicateCycloneDX, cyclonedx},
+		{PredicateSPDX, a.build.spdx},
+		{PredicateCycloneDX, a.build.cyclonedx},
 		{PredicateProvenance, a.provenance(run)},
 		{PredicatePublication, a.publication()},
 	}

@@ -56,6 +56,7 @@ type identity struct {
 	cert   *x509.Certificate
 	name   string // the certificate's subject alternative name
 	issuer string // of the token
+	until  time.Time
 }
 
 // NewSigner reads the signing configuration and the trust root. It contacts
@@ -88,15 +89,22 @@ func NewSigner(o SignerOptions) (*Signer, error) {
 // certificateLeft is how long a certificate must still be valid to be used.
 const certificateLeft = 3 * time.Minute
 
+// usableUntil counts from when the certificate came: this host's clock may
+// differ from the certificate authority's.
+func usableUntil(cert *x509.Certificate, got time.Time) time.Time {
+	return got.Add(cert.NotAfter.Sub(cert.NotBefore) - certificateLeft)
+}
+
 // identity returns the current key and certificate, and gets new ones when they
 // are about to expire. One certificate serves many signatures: a release of
 // twelve artifacts would otherwise ask the certificate authority sixty times.
 func (s *Signer) identity(ctx context.Context) (*identity, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.id != nil && s.now().Add(certificateLeft).Before(s.id.cert.NotAfter) {
+	if s.id != nil && s.now().Before(s.id.until) {
 		return s.id, nil
 	}
+	got := s.now()
 	token, err := s.token(ctx)
 	if err != nil {
 		return nil, err
@@ -117,7 +125,7 @@ func (s *Signer) identity(ctx context.Context) (*identity, error) {
 	if err != nil {
 		return nil, signError(fmt.Errorf("reading the signing certificate: %w", err))
 	}
-	s.id = &identity{key: key, cert: cert, name: summary.SubjectAlternativeName, issuer: summary.Issuer}
+	s.id = &identity{key: key, cert: cert, name: summary.SubjectAlternativeName, issuer: summary.Issuer, until: usableUntil(cert, got)}
 	return s.id, nil
 }
 

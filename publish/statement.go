@@ -8,7 +8,6 @@ import (
 	"reflect"
 
 	"github.com/powernode/bootsmith/builder/fault"
-	"github.com/powernode/bootsmith/builder/manifest"
 )
 
 // statementType is version 1 of the in-toto statement.
@@ -101,15 +100,7 @@ func withoutRun(raw []byte) (map[string]any, error) {
 	return m, nil
 }
 
-// sboms reads the two SBOMs of an architecture.
-func (b *archBuild) sboms() (spdx, cyclonedx json.RawMessage, err error) {
-	if spdx, err = readSBOM(b.dir, manifest.SPDXName); err != nil {
-		return nil, nil, err
-	}
-	cyclonedx, err = readSBOM(b.dir, manifest.CycloneDXName)
-	return spdx, cyclonedx, err
-}
-
+// readSBOM reads an SBOM whole: a statement carries it.
 func readSBOM(dir, name string) (json.RawMessage, error) {
 	path := filepath.Join(dir, name)
 	raw, err := readBounded(path, maxSBOM)
