@@ -5,11 +5,7 @@ import (
 	"os"
 )
 
-// initrdAlign is the alignment, in bytes, at which the kernel looks for the
-// next archive of an initrd (Documentation/driver-api/early-userspace/buffer-format.rst).
-const initrdAlign = 4
-
-// join writes the files one behind the other, each padded with zero bytes.
+// join writes the files one behind the other.
 func join(dst string, files ...string) (err error) {
 	out, err := os.Create(dst)
 	if err != nil {
@@ -34,10 +30,6 @@ func appendFile(out *os.File, name string) error {
 		return err
 	}
 	defer in.Close()
-	n, err := io.Copy(out, in)
-	if err != nil {
-		return err
-	}
-	_, err = out.Write(make([]byte, (initrdAlign-n%initrdAlign)%initrdAlign))
+	_, err = io.Copy(out, in)
 	return err
 }

@@ -109,8 +109,9 @@ func optical(m Machine, file string) ([]string, error) {
 	return append(args, m.Arch.QEMU.CDROM...), nil
 }
 
-// direct boots kernel, initramfs and root as a boot loader hands them over.
-// QEMU takes one initrd, so the two are joined.
+// direct boots kernel, root and initramfs as a boot loader hands them over.
+// QEMU takes one initrd, so the two are joined: the uncompressed archive first,
+// which the kernel only finds at a multiple of four bytes.
 func direct(m Machine, kernel string) ([]string, error) {
 	dir := filepath.Dir(kernel)
 	line, err := os.ReadFile(filepath.Join(dir, "cmdline"))
@@ -118,7 +119,7 @@ func direct(m Machine, kernel string) ([]string, error) {
 		return nil, fault.Inputf("reading the kernel command line: %w", err).WithFix("build the family first")
 	}
 	initrd := filepath.Join(m.Scratch, "initrd")
-	if err := join(initrd, filepath.Join(dir, "initramfs.cpio.zst"), filepath.Join(dir, "root.cpio")); err != nil {
+	if err := join(initrd, filepath.Join(dir, "root.cpio"), filepath.Join(dir, "initramfs.cpio.zst")); err != nil {
 		return nil, fmt.Errorf("joining the initrds: %w", err)
 	}
 	cmdline := strings.Join(append([]string{strings.TrimSpace(string(line))}, m.Arch.QEMU.Kernel...), " ")
