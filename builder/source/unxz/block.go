@@ -87,23 +87,6 @@ func (h blockHeader) measured(compressed, uncompressed int64, s *scanner) {
 	s.records = append(s.records, record{h.size + compressed + checkSize(h.check), uncompressed})
 }
 
-// decodeAll decodes a block whose sizes are known: raw holds the compressed
-// bytes, padding and check, out takes exactly the decompressed bytes.
-func (h blockHeader) decodeAll(raw, out []byte) error {
-	d, err := h.decoder(bytes.NewReader(raw))
-	if err != nil {
-		return err
-	}
-	if _, err := io.ReadFull(d, out); err != nil {
-		return unexpected(err)
-	}
-	var one [1]byte
-	if n, err := d.Read(one[:]); n != 0 || err != io.EOF {
-		return errors.Join(errors.New("unxz: a block is longer than its header says"), err)
-	}
-	return nil
-}
-
 // decoder reads one block's decompressed bytes. Its Read returns io.EOF after
 // the sizes, padding and check were found right.
 type decoder struct {

@@ -102,36 +102,56 @@ func (s *scanner) block(size, check byte) error {
 	if h.compressed < 0 || h.uncompressed < 0 || h.compressed > maxBlock || h.uncompressed > maxBlock {
 		return s.streamBlock(h)
 	}
-	h.measured(h.compressed, h.uncompressed, s)
 	raw := make([]byte, h.compressed+padding(h.compressed)+checkSize(check))
 	if _, err := io.ReadFull(s.r, raw); err != nil {
 		return err
 	}
-	out := make(chan piece, 1)
+	// Room for the whole block, and for an error: the goroutine never waits.
+	out := make(chan piece, h.uncompressed/pieceSize+2)
 	if err := s.z.enqueue(out); err != nil {
 		return err
 	}
 	s.z.wg.Go(func() {
 		defer close(out)
-		buf := s.z.buffer(int(h.uncompressed))
-		out <- piece{data: buf, err: h.decodeAll(raw, buf)}
+		if err := s.decode(h, bytes.NewReader(raw), out); err != nil {
+			out <- piece{err: unexpected(err)}
+		}
 	})
+	h.measured(h.compressed, h.uncompressed, s)
 	return nil
 }
 
 // streamBlock decodes a block piece by piece.
 func (s *scanner) streamBlock(h blockHeader) error {
-	d, err := h.decoder(s.r)
-	if err != nil {
-		return err
-	}
 	out := make(chan piece)
 	defer close(out)
 	if err := s.z.enqueue(out); err != nil {
 		return err
 	}
+	d, err := h.decoder(s.r)
+	if err != nil {
+		return err
+	}
+	if err := s.pump(d, out); err != nil {
+		return err
+	}
+	h.measured(d.in.n, d.n, s)
+	return nil
+}
+
+// decode decodes a block that is in memory, as a whole.
+func (s *scanner) decode(h blockHeader, raw *bytes.Reader, out chan<- piece) error {
+	d, err := h.decoder(raw)
+	if err != nil {
+		return err
+	}
+	return s.pump(d, out)
+}
+
+// pump sends a block's bytes in pieces.
+func (s *scanner) pump(d *decoder, out chan<- piece) error {
 	for {
-		buf := s.z.buffer(pieceSize)
+		buf := s.z.buffer()
 		n, err := io.ReadFull(d, buf)
 		if n > 0 {
 			select {
@@ -140,8 +160,7 @@ func (s *scanner) streamBlock(h blockHeader) error {
 				return errClosed
 			}
 		}
-		if err == io.EOF || (err == io.ErrUnexpectedEOF && d.done) {
-			h.measured(d.in.n, d.n, s)
+		if d.done {
 			return nil
 		}
 		if err != nil {

@@ -23,7 +23,7 @@ const (
 	// largest preset, -9, takes 64 MiB.
 	maxDict = 256 << 20
 	// pieceSize is the unit in which a block is streamed.
-	pieceSize = 1 << 20
+	pieceSize = 256 << 10
 )
 
 // errClosed ends a scan whose Reader was closed.
@@ -55,7 +55,7 @@ func NewReader(r io.Reader, workers int) *Reader {
 	workers = max(workers, 1)
 	z := &Reader{
 		queue: make(chan chan piece, workers-1),
-		free:  make(chan []byte, workers+1),
+		free:  make(chan []byte, 8),
 		stop:  make(chan struct{}),
 	}
 	z.wg.Go(func() {
@@ -141,14 +141,12 @@ func (z *Reader) emit(p piece) {
 	_ = z.enqueue(b) // fails only when nobody reads on
 }
 
-// buffer returns a buffer of n bytes, an old one where one is large enough.
-func (z *Reader) buffer(n int) []byte {
+// buffer returns a buffer for a piece, a used one where there is one.
+func (z *Reader) buffer() []byte {
 	select {
 	case b := <-z.free:
-		if cap(b) >= n {
-			return b[:n]
-		}
+		return b[:pieceSize]
 	default:
+		return make([]byte, pieceSize)
 	}
-	return make([]byte, n)
 }

@@ -1,0 +1,294 @@
+package apt
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/powernode/bootsmith/builder/fault"
+	"github.com/powernode/bootsmith/builder/source/control"
+)
+
+// resolver chooses packages. The rules, which make the choice deterministic:
+//
+//   - The packages asked for are chosen first, each in its newest version that
+//     meets what was asked.
+//   - Dependencies are taken up in the order in which packages were chosen,
+//     Pre-Depends before Depends, in the order of the field.
+//   - A dependency that a chosen package meets adds nothing.
+//   - Else its first alternative that can be had is taken: the newest package
+//     of that name that fits, else the provider with the highest priority, by
+//     name among equals. Packages that conflict with a chosen one are passed
+//     over where there is a choice.
+//   - There is no going back: a conflict that remains is an error.
+type resolver struct {
+	ix     *index
+	arch   string
+	suite  string
+	follow Follow
+	chosen map[string]*entry
+	queue  []*entry // the chosen, in order
+	facts  map[*entry]*facts
+	// provided lists what the chosen packages provide.
+	provided map[string][]provider
+}
+
+// provider is a package that provides a name, in a version or ("") in none.
+type provider struct {
+	entry   *entry
+	version string
+}
+
+// facts are an entry's parsed relations.
+type facts struct {
+	depends    [][]control.Relation // Pre-Depends, then Depends
+	provides   []control.Relation
+	exclusions []control.Relation // Conflicts and Breaks
+}
+
+// resolve returns the packages for a request, sorted by name.
+func (a *Archive) resolve(ix *index, req Request) ([]Package, error) {
+	r := &resolver{
+		ix: ix, arch: a.Arch.Name, suite: a.Suite, follow: req.Follow,
+		chosen: map[string]*entry{}, facts: map[*entry]*facts{}, provided: map[string][]provider{},
+	}
+	for _, name := range req.Names {
+		if err := r.ask(name); err != nil {
+			return nil, err
+		}
+	}
+	for i := 0; i < len(r.queue) && !req.Follow.None; i++ { // the queue grows
+		if err := r.followAll(r.queue[i]); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.checkExclusions(); err != nil {
+		return nil, err
+	}
+	packages := make([]Package, 0, len(r.queue))
+	for _, e := range r.queue {
+		p, err := e.pkg()
+		if err != nil {
+			return nil, err
+		}
+		packages = append(packages, p)
+	}
+	slices.SortFunc(packages, func(a, b Package) int { return strings.Compare(a.Name, b.Name) })
+	return packages, nil
+}
+
+// ask chooses a package that the request names: "name" or "name=version".
+func (r *resolver) ask(name string) error {
+	rel := control.Relation{Name: name}
+	if n, v, ok := strings.Cut(name, "="); ok {
+		rel = control.Relation{Name: n, Op: "=", Version: v}
+	}
+	for _, e := range r.ix.versions(rel.Name) {
+		if rel.Accepts(e.version) {
+			return r.choose(e)
+		}
+	}
+	if r.ix.byName[rel.Name] == nil {
+		if ps := r.ix.providersOf(rel.Name, r); len(ps) == 1 && rel.Op == "" {
+			return r.choose(ps[0].entry)
+		}
+	}
+	return r.unknown(rel)
+}
+
+// choose takes a package; one of another version may have been taken before.
+func (r *resolver) choose(e *entry) error {
+	if old := r.chosen[e.name]; old != nil {
+		if old == e {
+			return nil
+		}
+		return fault.Inputf("choosing package %q: both version %q and version %q are asked for", e.name, old.version, e.version)
+	}
+	f, err := r.factsOf(e)
+	if err != nil {
+		return err
+	}
+	r.chosen[e.name] = e
+	r.queue = append(r.queue, e)
+	for _, p := range f.provides {
+		r.provided[p.Name] = append(r.provided[p.Name], provider{e, p.Version})
+	}
+	return nil
+}
+
+// followAll meets the dependencies of a chosen package.
+func (r *resolver) followAll(e *entry) error {
+	f, err := r.factsOf(e)
+	if err != nil {
+		return err
+	}
+	for _, group := range f.depends {
+		group = r.followed(group)
+		if len(group) == 0 || slices.ContainsFunc(group, r.met) {
+			continue
+		}
+		c, err := r.candidate(group)
+		if err != nil {
+			return err
+		}
+		if c == nil {
+			return r.unmet(e, group)
+		}
+		if err := r.choose(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// followed returns the alternatives that the request lets us follow.
+func (r *resolver) followed(group []control.Relation) []control.Relation {
+	var kept []control.Relation
+	for _, rel := range group {
+		foreign := rel.Arch != "" && rel.Arch != "any" && rel.Arch != "native" && rel.Arch != r.arch
+		if strings.HasPrefix(rel.Name, r.follow.Prefix) && !foreign {
+			kept = append(kept, rel)
+		}
+	}
+	if len(kept) == 0 && r.follow.Prefix == "" {
+		return group // all foreign: can't be met, and must be reported
+	}
+	return kept
+}
+
+// met tells whether a chosen package meets a relation.
+func (r *resolver) met(rel control.Relation) bool {
+	if e := r.chosen[rel.Name]; e != nil && rel.Accepts(e.version) {
+		return true
+	}
+	return slices.ContainsFunc(r.provided[rel.Name], func(p provider) bool { return p.meets(rel) })
+}
+
+// meets tells whether a provided name meets a relation: one without a version
+// never meets a constraint (Debian Policy 7.5).
+func (p provider) meets(rel control.Relation) bool {
+	return rel.Op == "" || p.version != "" && rel.Accepts(p.version)
+}
+
+// candidate returns the package to take for a group that isn't met, or nil.
+// One that conflicts with a chosen package is only returned when there is no
+// other, so that the conflict gets reported.
+func (r *resolver) candidate(group []control.Relation) (*entry, error) {
+	var fallback *entry
+	for _, rel := range group {
+		if rel.Arch != "" && rel.Arch != "any" && rel.Arch != "native" && rel.Arch != r.arch {
+			continue
+		}
+		for _, e := range r.fitting(rel) {
+			if r.chosen[e.name] != nil {
+				continue // in another version, which doesn't meet it
+			}
+			clash, err := r.clashes(e)
+			if err != nil {
+				return nil, err
+			}
+			if !clash {
+				return e, nil
+			}
+			if fallback == nil {
+				fallback = e
+			}
+		}
+	}
+	return fallback, nil
+}
+
+// fitting returns the packages that meet a relation, the best first.
+func (r *resolver) fitting(rel control.Relation) []*entry {
+	var all []*entry
+	for _, e := range r.ix.versions(rel.Name) {
+		if rel.Accepts(e.version) {
+			all = append(all, e)
+		}
+	}
+	for _, p := range r.ix.providersOf(rel.Name, r) {
+		if p.meets(rel) {
+			all = append(all, p.entry)
+		}
+	}
+	return all
+}
+
+// factsOf parses an entry's relations, once.
+func (r *resolver) factsOf(e *entry) (*facts, error) {
+	if f := r.facts[e]; f != nil {
+		return f, nil
+	}
+	f := &facts{}
+	var err error
+	for _, field := range []string{e.preDepends, e.depends} {
+		var groups [][]control.Relation
+		if groups, err = control.ParseRelations(field); err != nil {
+			return nil, fmt.Errorf("reading package %q: %w", e.name, err)
+		}
+		f.depends = append(f.depends, groups...)
+	}
+	if f.provides, err = flat(e.provides); err != nil {
+		return nil, fmt.Errorf("reading package %q: %w", e.name, err)
+	}
+	for _, field := range []string{e.conflicts, e.breaks} {
+		rels, err := flat(field)
+		if err != nil {
+			return nil, fmt.Errorf("reading package %q: %w", e.name, err)
+		}
+		f.exclusions = append(f.exclusions, rels...)
+	}
+	r.facts[e] = f
+	return f, nil
+}
+
+// flat parses a field without alternatives.
+func flat(field string) ([]control.Relation, error) {
+	groups, err := control.ParseRelations(field)
+	var all []control.Relation
+	for _, g := range groups {
+		all = append(all, g...)
+	}
+	return all, err
+}
+
+// providersOf returns the packages that provide a name, by priority and name.
+func (ix *index) providersOf(name string, r *resolver) []provider {
+	if ix.providers == nil {
+		ix.providers = map[string][]provider{}
+		for _, first := range ix.byName {
+			for e := first; e != nil; e = e.nextVersion {
+				provides, err := flat(e.provides)
+				if err != nil {
+					continue // counts once the package itself is chosen
+				}
+				for _, p := range provides {
+					ix.providers[p.Name] = append(ix.providers[p.Name], provider{e, p.Version})
+				}
+			}
+		}
+	}
+	all := ix.providers[name]
+	slices.SortFunc(all, func(a, b provider) int {
+		if c := priority(a.entry) - priority(b.entry); c != 0 {
+			return c
+		}
+		if c := strings.Compare(a.entry.name, b.entry.name); c != 0 {
+			return c
+		}
+		if c := control.CompareVersions(b.entry.version, a.entry.version); c != 0 {
+			return c
+		}
+		return strings.Compare(a.version, b.version)
+	})
+	return all
+}
+
+// priority ranks a package's Priority field, the highest as 0.
+func priority(e *entry) int {
+	ranks := []string{"required", "important", "standard", "optional"}
+	if i := slices.Index(ranks, e.priority); i >= 0 {
+		return i
+	}
+	return len(ranks)
+}
