@@ -12,6 +12,8 @@ import (
 type output struct {
 	buf *bufio.Writer
 	pos int64 // bytes written so far
+
+	zero [erofs.BlockSize]byte
 }
 
 func newOutput(w io.Writer) *output { return &output{buf: bufio.NewWriterSize(w, 128<<10)} }
@@ -23,9 +25,8 @@ func (o *output) Write(p []byte) (int, error) {
 }
 
 func (o *output) zeros(n int64) {
-	var zero [erofs.BlockSize]byte
 	for ; n > 0; n -= erofs.BlockSize {
-		o.Write(zero[:min(n, erofs.BlockSize)])
+		o.Write(o.zero[:min(n, erofs.BlockSize)])
 	}
 }
 

@@ -108,27 +108,33 @@ func (h *Hasher) add(at int, hash [32]byte) {
 	}
 }
 
-// root finishes a copy of the tree: partly filled blocks are padded with zeros.
-// An empty stream's root hash is all zeros, and a stream of one block has a
-// tree without levels, whose root is that block's hash.
+// root returns the root hash of the tree as it would be if the stream ended
+// here: partly filled blocks count as padded with zeros. An empty stream's root
+// hash is all zeros, and that of a stream of one block is the block's hash.
 func (h *Hasher) root() [32]byte {
 	if h.size == 0 {
 		return [32]byte{}
 	}
-	t := Hasher{levels: append([]level(nil), h.levels...)}
-	if h.fill > 0 {
-		block := h.block
-		clear(block[h.fill:])
-		t.add(0, sha256.Sum256(block[:]))
+	var carry [32]byte // the hash of the last, unfinished block of the level below
+	var block [BlockSize]byte
+	carried := h.fill > 0
+	if carried {
+		copy(block[:], h.block[:h.fill])
+		carry = sha256.Sum256(block[:])
 	}
-	for at := 0; ; at++ {
-		l := &t.levels[at]
-		if l.hashes == 1 {
+	for i := range h.levels {
+		l := &h.levels[i]
+		if l.hashes == 1 && !carried {
 			return [32]byte(l.block[:32])
 		}
-		if l.fill > 0 {
-			clear(l.block[l.fill:])
-			t.add(at+1, sha256.Sum256(l.block[:]))
+		n := copy(block[:], l.block[:l.fill])
+		if carried {
+			n += copy(block[n:], carry[:])
+		}
+		if carried = n > 0; carried {
+			clear(block[n:])
+			carry = sha256.Sum256(block[:])
 		}
 	}
+	return carry
 }

@@ -19,7 +19,7 @@ import (
 // deleted. The caller closes the reader. A missing object is an error that
 // matches fs.ErrNotExist.
 func (s *Store) Open(c tree.Content) (io.ReadCloser, error) {
-	if c.Inline != nil || c.Verity == fsverity.Sum(nil) {
+	if c.Inline != nil || c.Verity == s.empty {
 		return &reader{Reader: bytes.NewReader(c.Inline), Closer: io.NopCloser(nil), want: c.Verity}, nil
 	}
 	name := s.path(c.Verity)

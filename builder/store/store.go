@@ -44,6 +44,7 @@ const bufferSize = 256 << 10
 type Store struct {
 	dir     string
 	putters sync.Pool // of *putter
+	empty   tree.Digest
 }
 
 // Open returns the store in dir, which is made when it is missing.
@@ -51,7 +52,7 @@ func Open(dir string) (*Store, error) {
 	if err := os.MkdirAll(filepath.Join(dir, tmpDir), 0o755); err != nil {
 		return nil, fmt.Errorf("opening the object store: %w", err)
 	}
-	s := &Store{dir: dir}
+	s := &Store{dir: dir, empty: fsverity.Sum(nil)}
 	s.putters.New = func() any {
 		return &putter{buf: make([]byte, bufferSize), sha: sha256.New()}
 	}
