@@ -1,0 +1,38 @@
+// Command bootsmith-init is PID 1 of Bootsmith's initramfs. It finds the root
+// image, has dm-verity check every block of it, compares the fs-verity digest of
+// the composefs image inside, mounts both, and starts the root's own init. What
+// doesn't have the digests of the kernel command line is never mounted as root:
+// the boot stops with one line that begins with "bootsmith-init: FATAL: ".
+//
+// # Kernel parameters
+//
+//	composefs=<hex>            fs-verity digest of root.cfs; required
+//	bootsmith.roothash=<hex>   dm-verity root hash of root.img; required
+//	bootsmith.rootblocks=<n>   data blocks (4096 bytes) of root.img; required
+//	init=<path>                program to start, else /sbin/init, /usr/sbin/init,
+//	                           /usr/lib/systemd/systemd, /lib/systemd/systemd
+//	bootsmith.verify=full      read every block of root.img before it is used;
+//	                           without it blocks are checked when they are read
+//	bootsmith.halt=<how>       after a failure, and 10 seconds for reading why:
+//	                           poweroff (the default), reboot, or wait for ever
+//	bootsmith.debug            tell every step
+//
+// # The root image
+//
+// root.img is an EROFS file system of rootblocks blocks that holds /root.cfs and
+// /objects, a block with a dm-verity superblock, and the hash tree, top block
+// first, without salt. A place holds the image if SHA-256 of the tree's top block
+// is bootsmith.roothash. Looked at are, in this order and again for 30 seconds:
+// the file /root.img of the initramfs; all partitions; all whole devices; the
+// file /root.img of ISO 9660 file systems on any of these. Partition types are
+// not asked for: the hash says more.
+//
+// # The root
+//
+// The root is an overlay of root.cfs with the objects as data-only lower layer
+// (Documentation/filesystems/overlayfs.rst), read-only. /etc and /var are
+// overlays of the same layers with an upper layer in memory; /tmp and /run are in
+// memory. What backs the root is mounted below /run/bootsmith for as long as init
+// runs, and detached then: overlays hold their layers. The digest of the root is
+// the source of "/" in /proc/mounts, "composefs:<hex>".
+package main
