@@ -15,7 +15,7 @@ func (t *Tree) Lookup(name string) (*Node, error) {
 	}
 	parent, base := t.Root, clean
 	if i := strings.LastIndexByte(clean, '/'); i >= 0 {
-		if parent, err = t.resolve(t.Root, clean[:i], 0); err != nil {
+		if parent, err = t.resolve(t.Root, clean[:i]); err != nil {
 			return nil, fmt.Errorf("looking up %q: %w", name, err)
 		}
 		base = clean[i+1:]
@@ -35,7 +35,7 @@ func (t *Tree) Resolve(name string) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, err := t.resolve(t.Root, clean, 0)
+	n, err := t.resolve(t.Root, clean)
 	if err != nil {
 		return nil, fmt.Errorf("resolving %q: %w", name, err)
 	}
@@ -44,15 +44,23 @@ func (t *Tree) Resolve(name string) (*Node, error) {
 
 // resolve walks rel, which may hold "." and "..", from the directory at. An
 // absolute symlink starts again at the tree's root, and ".." never leaves it.
-func (t *Tree) resolve(at *Node, rel string, depth int) (*Node, error) {
-	if depth > maxSymlinks {
-		return nil, ErrSymlinkLoop
-	}
-	for _, elem := range strings.Split(rel, "/") {
-		switch elem {
-		case "", ".":
+// Symlinks are counted over the whole walk, as the kernel does: nested ones
+// could otherwise take exponential time.
+func (t *Tree) resolve(at *Node, rel string) (*Node, error) {
+	followed := 0
+	for rest := strings.Split(rel, "/"); len(rest) > 0; {
+		elem := rest[0]
+		rest = rest[1:]
+		if elem == "" {
 			continue
-		case "..":
+		}
+		if !at.Inode.IsDir() {
+			return nil, fs.ErrNotExist
+		}
+		if elem == "." {
+			continue
+		}
+		if elem == ".." {
 			at = at.parent
 			continue
 		}
@@ -60,16 +68,17 @@ func (t *Tree) resolve(at *Node, rel string, depth int) (*Node, error) {
 		if next == nil {
 			return nil, fs.ErrNotExist
 		}
-		if next.Inode.IsSymlink() {
-			if strings.HasPrefix(next.Inode.Target, "/") {
-				at = t.Root
-			}
-			var err error
-			if next, err = t.resolve(at, next.Inode.Target, depth+1); err != nil {
-				return nil, err
-			}
+		if !next.Inode.IsSymlink() {
+			at = next
+			continue
 		}
-		at = next
+		if followed++; followed > maxSymlinks {
+			return nil, ErrSymlinkLoop
+		}
+		if strings.HasPrefix(next.Inode.Target, "/") {
+			at = t.Root
+		}
+		rest = append(strings.Split(next.Inode.Target, "/"), rest...)
 	}
 	return at, nil
 }

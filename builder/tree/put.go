@@ -50,7 +50,7 @@ func (t *Tree) Put(name string, inode *Inode) error {
 		return fmt.Errorf("putting %q: %w", name, err)
 	}
 	if inode.IsDir() {
-		if existing, err := t.resolve(parent, base, 0); err == nil && existing.Inode.IsDir() {
+		if existing, err := t.resolve(parent, base); err == nil && existing.Inode.IsDir() {
 			links := existing.Inode.linkNumber
 			*existing.Inode = *inode
 			existing.Inode.linkNumber = links
@@ -113,12 +113,12 @@ func (t *Tree) makeDirs(dir string, like *Inode) (*Node, error) {
 	done := ""
 	for _, elem := range strings.Split(dir, "/") {
 		done = path.Join(done, elem)
-		next, err := t.resolve(at, elem, 0)
+		next, err := t.resolve(at, elem)
 		if errors.Is(err, fs.ErrNotExist) && at.Child(elem) == nil {
 			next = &Node{Name: elem, Inode: &Inode{Mode: TypeDir | 0o755, Mtime: like.Mtime, MtimeNsec: like.MtimeNsec}}
 			at.set(next)
 		} else if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("following the symbolic link %q: %w", done, err)
 		}
 		if !next.Inode.IsDir() {
 			return nil, fmt.Errorf("%q is not a directory", done)
