@@ -41,8 +41,11 @@ type archBuild struct {
 type artifact struct {
 	build  *archBuild
 	family manifest.Family
-	main   manifest.File
-	files  []file
+	// main stands for the family in the webhook: its main file, or for an image
+	// the image's manifest.
+	main  manifest.File
+	files []file // what the manifest names; for an image its blobs
+	image packed // of the oci family
 }
 
 // file is a file of an artifact: a layer of its manifest, or for an image a
@@ -155,20 +158,40 @@ func (b *archBuild) artifacts() ([]*artifact, error) {
 	var arts []*artifact
 	for _, f := range b.manifest.Families {
 		a := &artifact{build: b, family: f}
-		var ok bool
-		if a.main, ok = b.manifest.Artifacts[f.Main]; !ok {
-			return nil, fault.Inputf("publishing %s: the main file %q is not among the build manifest's artifacts", a, f.Main)
+		read := a.readFiles
+		if f.Name == imageFamily {
+			read = a.readImage
 		}
-		for _, ff := range f.Files {
-			file, err := b.file(f.Name, ff)
-			if err != nil {
-				return nil, fault.Inputf("publishing %s: %w", a, err)
-			}
-			a.files = append(a.files, file)
+		if err := read(); err != nil {
+			return nil, fault.Inputf("publishing %s: %w", a, err).WithFix("build again")
 		}
 		arts = append(arts, a)
 	}
 	return arts, nil
+}
+
+func (a *artifact) readFiles() error {
+	var ok bool
+	if a.main, ok = a.build.manifest.Artifacts[a.family.Main]; !ok {
+		return fmt.Errorf("the main file %q is not among the build manifest's artifacts", a.family.Main)
+	}
+	for _, ff := range a.family.Files {
+		file, err := a.build.file(a.family.Name, ff)
+		if err != nil {
+			return err
+		}
+		a.files = append(a.files, file)
+	}
+	return nil
+}
+
+func (a *artifact) readImage() (err error) {
+	a.image, a.files, err = readImage(filepath.Join(a.build.dir, imageFamily), a.build.manifest.OCIDigest)
+	if err != nil {
+		return err
+	}
+	a.main = manifest.File{SHA256: a.image.desc.Digest.Encoded(), SizeBytes: a.image.desc.Size}
+	return nil
 }
 
 // file checks that a file is still what the build made, by its size; the digest

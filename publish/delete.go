@@ -64,6 +64,9 @@ func deleteEmptyIndex(ctx context.Context, repo *remote.Repository, tag string) 
 		return false, fmt.Errorf("it is no index but %q", desc.MediaType)
 	}
 	for _, m := range index.Manifests {
+		if !readable(m, maxManifest) {
+			continue
+		}
 		switch exists, err := repo.Manifests().Exists(ctx, m); {
 		case err != nil:
 			return false, err
@@ -87,6 +90,9 @@ func deleteManifest(ctx context.Context, repo *remote.Repository, digest string,
 		return err
 	}
 	for _, r := range referrers {
+		if !readable(r, maxManifest) {
+			continue
+		}
 		if err := remove(repo.Delete(ctx, r)); err != nil {
 			return fmt.Errorf("referrer %s: %w", r.Digest, err)
 		}

@@ -96,7 +96,7 @@ func (a *attester) publishedDisk(ctx context.Context, art *artifact, main file, 
 	if err != nil {
 		return nil, remoteError(fmt.Errorf("looking for %s in %s: %w", art.tag(), a.repo.Reference, err))
 	}
-	if desc.Size > maxManifest || desc.MediaType != ocispec.MediaTypeImageManifest {
+	if !readable(desc, maxManifest) || desc.MediaType != ocispec.MediaTypeImageManifest {
 		return nil, nil
 	}
 	raw, err := content.FetchAll(ctx, a.repo, desc)
@@ -131,7 +131,7 @@ func sameDisk(raw []byte, art *artifact, main file) (fresh packed, bundles []oci
 // stillVerify checks the two bundles that an earlier run embedded.
 func (a *attester) stillVerify(ctx context.Context, layers []ocispec.Descriptor, subject, statement []byte) (bool, error) {
 	for i, layer := range layers {
-		if layer.Size > maxBundle {
+		if !readable(layer, maxBundle) {
 			return false, nil
 		}
 		raw, err := content.FetchAll(ctx, a.repo.Blobs(), layer)

@@ -33,7 +33,7 @@ func readImage(dir, want string) (packed, []file, error) {
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return packed{}, nil, fmt.Errorf("reading the image manifest in %q: %w", dir, err)
 	}
-	var blobs []file
+	var blobs []file // checked by digest when sent
 	for _, d := range append([]ocispec.Descriptor{m.Config}, m.Layers...) {
 		if err := checkDigest(d.Digest); err != nil {
 			return packed{}, nil, fmt.Errorf("reading the image manifest in %q: %w", dir, err)

@@ -70,7 +70,7 @@ func (p *pusher) others(ctx context.Context, tag string, ours []ocispec.Descript
 	if err != nil {
 		return nil, remoteError(fmt.Errorf("looking for %s in %s: %w", tag, p.repo.Reference, err))
 	}
-	if desc.MediaType != ocispec.MediaTypeImageIndex || desc.Size > maxManifest {
+	if desc.MediaType != ocispec.MediaTypeImageIndex || !readable(desc, maxManifest) {
 		return nil, nil
 	}
 	raw, err := content.FetchAll(ctx, p.repo, desc)
@@ -82,7 +82,7 @@ func (p *pusher) others(ctx context.Context, tag string, ours []ocispec.Descript
 		return nil, nil
 	}
 	return slices.DeleteFunc(index.Manifests, func(d ocispec.Descriptor) bool {
-		return d.Annotations[AnnotationFamily] == "" || slices.ContainsFunc(ours, func(o ocispec.Descriptor) bool {
+		return d.Annotations[AnnotationFamily] == "" || !readable(d, maxManifest) || slices.ContainsFunc(ours, func(o ocispec.Descriptor) bool {
 			return entryArch(o) == entryArch(d) && o.Annotations[AnnotationFamily] == d.Annotations[AnnotationFamily]
 		})
 	}), nil

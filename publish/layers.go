@@ -64,7 +64,7 @@ func eachLayer(ctx context.Context, a Access, ref string, layers []Layer, jobs i
 func pullLayer(ctx context.Context, repo *remote.Repository, root *os.Root, l Layer) error {
 	name := filepath.FromSlash(l.Title)
 	if !filepath.IsLocal(name) {
-		return refuse(PredicateMismatch, "pulling %q: the name leaves the folder", l.Title)
+		return remoteError(fmt.Errorf("pulling %q: the name leaves the folder", l.Title))
 	}
 	if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return fmt.Errorf("pulling %q: %w", l.Title, err)
@@ -104,8 +104,8 @@ func (w writeError) Write(p []byte) (int, error) {
 func streamLayer(ctx context.Context, repo *remote.Repository, l Layer, w io.Writer) error {
 	doing := fmt.Sprintf("reading the layer %q (%s)", l.Title, l.Digest)
 	desc := ocispec.Descriptor{MediaType: l.MediaType, Digest: digest.Digest(l.Digest), Size: l.Size}
-	if err := checkDigest(desc.Digest); err != nil {
-		return fault.Inputf("%s: %w", doing, err)
+	if err := checkDigest(desc.Digest); err != nil || desc.Size < 0 {
+		return fault.Inputf("%s: its descriptor is malformed", doing)
 	}
 	body, err := repo.Blobs().Fetch(ctx, desc)
 	if err != nil {

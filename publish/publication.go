@@ -45,7 +45,8 @@ type Publication struct {
 	OCIRef    string `json:"oci_ref"`
 	OCIDigest string `json:"oci_digest"`
 	Tag       string `json:"tag"`
-	// SHA256 (hex) and SizeBytes are those of the family's main file.
+	// SHA256 (hex) and SizeBytes are those of the family's main file; an image
+	// is its manifest.
 	SHA256    string `json:"sha256"`
 	SizeBytes int64  `json:"size_bytes"`
 	// SBOMURL is "oci://registry/path@sha256:…": the referrer that holds the

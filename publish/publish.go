@@ -3,7 +3,6 @@ package publish
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/powernode/bootsmith/builder/fault"
@@ -86,12 +85,11 @@ func (p *pusher) push(ctx context.Context, arts []*artifact) ([]packed, error) {
 	manifests := make([]packed, len(arts))
 	var all []file
 	for i, art := range arts {
-		m, files, err := art.pack()
-		if err != nil {
+		var err error
+		if manifests[i], err = art.pack(); err != nil {
 			return nil, err
 		}
-		manifests[i] = m
-		all = append(all, files...)
+		all = append(all, art.files...)
 	}
 	if err := p.blobs(ctx, all); err != nil {
 		return nil, err
@@ -106,21 +104,15 @@ func (p *pusher) push(ctx context.Context, arts []*artifact) ([]packed, error) {
 	return manifests, g.Wait()
 }
 
-// pack returns an artifact's manifest and the files that it names. The manifest
-// of a disk image is made later.
-func (a *artifact) pack() (packed, []file, error) {
+// pack returns an artifact's manifest; that of a disk image is made later.
+func (a *artifact) pack() (packed, error) {
 	switch a.family.Name {
 	case imageFamily:
-		m, blobs, err := readImage(filepath.Join(a.build.dir, imageFamily), a.build.manifest.OCIDigest)
-		if err != nil {
-			return packed{}, nil, fault.Inputf("publishing %s: %w", a, err).WithFix("build again")
-		}
-		return m, blobs, nil
+		return a.image, nil
 	case diskFamily:
-		return packed{}, a.files, nil
+		return packed{}, nil
 	}
-	m, err := packArtifact(a)
-	return m, a.files, err
+	return packArtifact(a)
 }
 
 // pushDisks makes and pushes the manifests that push has left out.

@@ -52,6 +52,9 @@ func TestPublishAndVerifyAll(t *testing.T) {
 		if got := string(r.Predicate(publish.PredicateSPDX)); got != `{"spdxVersion":"SPDX-2.3","name":"<`+p.Arch+`>","n":1e400}` {
 			t.Errorf("the SBOM became %s", got)
 		}
+		if p.Family == "oci" && (p.OCIDigest != "sha256:"+p.SHA256 || p.SizeBytes != r.Size) {
+			t.Errorf("the image %s is published as %s, %d bytes", p.OCIDigest, p.SHA256, p.SizeBytes)
+		}
 		if err := publish.CheckLayers(t.Context(), publish.Access{}, p.OCIRef, r.Layers, 4); err != nil {
 			t.Error(err)
 		}

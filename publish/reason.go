@@ -22,7 +22,9 @@ const (
 	Unreachable Reason = "manifest_unreachable"
 	// DigestMismatch: bytes differ from the digest or size that names them.
 	DigestMismatch Reason = "digest_mismatch"
-	// PredicateMismatch: a required attestation is missing or cannot be read.
+	// PredicateMissing: no valid attestation of a required type.
+	PredicateMissing Reason = "predicate_missing"
+	// PredicateMismatch: a signed statement does not say what it must.
 	PredicateMismatch Reason = "predicate_mismatch"
 )
 

@@ -49,7 +49,7 @@ func bundlesOf(ctx context.Context, t target, subject ocispec.Descriptor) ([]att
 		if !ok {
 			continue
 		}
-		if left -= layer.Size; layer.Size > maxBundle || left < 0 {
+		if left -= layer.Size; left < 0 {
 			return nil, fmt.Errorf("%w: the bundles of %s are larger than %d bytes", errTooMany, subject.Digest, maxBundles)
 		}
 		raw, err := content.FetchAll(ctx, t, layer)
@@ -88,7 +88,8 @@ func listReferrers(ctx context.Context, t target, subject ocispec.Descriptor) ([
 // bundleLayer returns the layer that holds a referrer's bundle; ok is false when
 // the referrer is something else.
 func bundleLayer(ctx context.Context, t target, referrer, subject ocispec.Descriptor) (layer ocispec.Descriptor, ok bool, err error) {
-	if referrer.MediaType != ocispec.MediaTypeImageManifest || referrer.Size > maxManifest {
+	// A digest is checked before it is used: go-digest panics on malformed ones.
+	if referrer.MediaType != ocispec.MediaTypeImageManifest || !readable(referrer, maxManifest) {
 		return layer, false, nil
 	}
 	raw, err := content.FetchAll(ctx, t, referrer)
@@ -105,5 +106,14 @@ func bundleLayer(ctx context.Context, t target, referrer, subject ocispec.Descri
 	if m.Subject == nil || m.Subject.Digest != subject.Digest || len(m.Layers) != 1 || m.Layers[0].MediaType != BundleMediaType {
 		return layer, false, nil
 	}
-	return m.Layers[0], true, nil
+	layer = m.Layers[0]
+	if layer.Size > maxBundle {
+		return layer, false, fmt.Errorf("%w: the bundle %s has more than %d bytes", errTooMany, layer.Digest, maxBundle)
+	}
+	return layer, readable(layer, maxBundle), nil
+}
+
+// readable tells whether a registry's descriptor can be fetched.
+func readable(d ocispec.Descriptor, limit int64) bool {
+	return checkDigest(d.Digest) == nil && d.Size >= 0 && d.Size <= limit
 }

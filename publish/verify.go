@@ -134,7 +134,7 @@ func fetchManifest(ctx context.Context, t target, reference string) (ocispec.Des
 	if err := checkDigest(desc.Digest); err != nil {
 		return desc, nil, err
 	}
-	if desc.Size > maxManifest {
+	if !readable(desc, maxManifest) {
 		return desc, nil, fmt.Errorf("it has %d bytes, more than a manifest may have", desc.Size)
 	}
 	raw, err := content.FetchAll(ctx, t, desc)
@@ -221,7 +221,7 @@ func (r *Result) judge(name string, bundles int, last error, required []string) 
 	r.Identity, r.Issuer, r.SignedAt = r.Attestations[signed].Identity, r.Attestations[signed].Issuer, r.Attestations[signed].SignedAt
 	for _, want := range required {
 		if r.Predicate(want) == nil {
-			return refuse(PredicateMismatch, "verifying %s: there is no valid attestation of type %s", name, want)
+			return refuse(PredicateMissing, "verifying %s: there is no valid attestation of type %s", name, want)
 		}
 	}
 	for _, a := range r.Attestations {

@@ -1,0 +1,111 @@
+package publish
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/powernode/bootsmith/builder/fault"
+)
+
+const testToken = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.c2ln"
+
+func TestTokenLadder(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(testToken+"-file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "bearer secret" || r.URL.Query().Get("audience") != "sigstore" || r.URL.Query().Get("api-version") != "2.0" {
+			http.Error(w, "bad request", http.StatusBadRequest)
+			return
+		}
+		io.WriteString(w, `{"value":"`+testToken+`-actions"}`)
+	}))
+	defer server.Close()
+	env := map[string]string{}
+	o := TokenOptions{
+		Token: testToken + "-flag", File: file, Command: "print a token",
+		Run: func(context.Context, string) ([]byte, error) { return []byte(testToken + "-command\n"), nil },
+		Getenv: func(name string) string {
+			return map[string]string{
+				"SIGSTORE_ID_TOKEN": testToken + "-env", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "secret",
+				"ACTIONS_ID_TOKEN_REQUEST_URL": server.URL + "/token?api-version=2.0&audience=other",
+			}[name] + env[name]
+		},
+	}
+	for _, step := range []struct {
+		want string
+		next func()
+	}{
+		{"flag", func() { o.Token = "" }},
+		{"file", func() { o.File = "" }},
+		{"env", func() {
+			old := o.Getenv
+			o.Getenv = func(name string) string {
+				if name == "SIGSTORE_ID_TOKEN" {
+					return ""
+				}
+				return old(name)
+			}
+		}},
+		{"command", func() { o.Command = "" }},
+		{"actions", func() { o.Getenv = nil }},
+	} {
+		source, err := o.Source()
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, err := source(t.Context())
+		if err != nil || token != testToken+"-"+step.want {
+			t.Errorf("token %q (%v), want the one from %s", token, err, step.want)
+		}
+		step.next()
+	}
+	_, err := o.Source()
+	for _, way := range []string{"--identity-token", "SIGSTORE_ID_TOKEN", "--identity-token-command", "ACTIONS_ID_TOKEN_REQUEST_URL"} {
+		if fault.ClassOf(err) != fault.Input || !strings.Contains(err.Error(), way) {
+			t.Errorf("error %v does not name %s", err, way)
+		}
+	}
+}
+
+func TestTokensAreNotRepeated(t *testing.T) {
+	for name, bad := range map[string]string{"two parts": "secret.part", "spaces": "a b.c.secret", "empty part": "secret..x", "long": strings.Repeat("secret", 20000) + ".a.b"} {
+		_, err := checkToken([]byte(bad), "a file")
+		if fault.ClassOf(err) != fault.Input || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
+
+func TestActionsTokenIsStrict(t *testing.T) {
+	for name, c := range map[string]struct {
+		status int
+		body   string
+	}{
+		"unauthorized": {http.StatusUnauthorized, `{"value":"` + testToken + `"}`},
+		"no value":     {http.StatusOK, `{}`},
+		"no JSON":      {http.StatusOK, `<html>`},
+		"no token":     {http.StatusOK, `{"value":"x"}`},
+		"created":      {http.StatusCreated, `{"value":"` + testToken + `"}`},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(c.status)
+			io.WriteString(w, c.body)
+		}))
+		token, err := actionsToken(server.URL, "secret-bearer", nil)(t.Context())
+		if err == nil || token != "" || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), testToken) && c.status != http.StatusUnauthorized {
+			t.Errorf("%s: token %q, error %v", name, token, err)
+		}
+		server.Close()
+	}
+	if _, err := actionsToken("::", "x", nil)(t.Context()); err == nil {
+		t.Error("a malformed URL was taken")
+	}
+}
