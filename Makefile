@@ -24,7 +24,7 @@ demo: deps-demo build ## Build, publish, sign and verify twelve artifacts on loo
 	$(BIN)/bootsmith-lab demo --state $(STATE)/demo $(DEMO_FLAGS)
 
 build: init ## Build the programs into bin/
-	$(GOBUILD) -o $(BIN)/ ./cmd/bootsmith ./cmd/bootsmith-lab
+	$(GOBUILD) -ldflags '-s -w' -o $(BIN)/ ./cmd/bootsmith ./cmd/bootsmith-lab
 
 init: $(INITS) ## Build the initramfs' init for every architecture
 

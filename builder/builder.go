@@ -39,7 +39,11 @@ type Archive interface {
 	ResolveEach(ctx context.Context, requests []apt.Request) ([]apt.Resolution, error)
 	// Fetch downloads packages into the cache and verifies them.
 	Fetch(ctx context.Context, packages []apt.Package, progress apt.Progress) error
-	// UnpackInto unpacks a fetched package into a tree.
+	// UnpackRoot unpacks fetched packages into a root, with the package
+	// manager's database; its files get the modification time mtime (seconds
+	// since 1970).
+	UnpackRoot(ctx context.Context, t *tree.Tree, s *store.Store, packages []apt.Package, mtime int64) error
+	// UnpackInto unpacks one fetched package into a tree.
 	UnpackInto(ctx context.Context, t *tree.Tree, s *store.Store, p apt.Package) error
 }
 

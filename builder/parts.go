@@ -14,7 +14,6 @@ import (
 	"github.com/powernode/bootsmith/builder/kernel"
 	"github.com/powernode/bootsmith/builder/overlay"
 	"github.com/powernode/bootsmith/builder/sbom"
-	"github.com/powernode/bootsmith/builder/source/apt"
 	"github.com/powernode/bootsmith/builder/tree"
 	"github.com/powernode/bootsmith/builder/uki"
 	"github.com/powernode/bootsmith/families"
@@ -30,7 +29,7 @@ type rootImage struct {
 // permissions.
 func (b *targetBuild) unpackRoot(ctx context.Context) (*tree.Tree, error) {
 	t := tree.New(b.plan.Epoch)
-	if err := b.unpack(ctx, t, b.target.Packages.Root); err != nil {
+	if err := b.archive.UnpackRoot(ctx, t, b.config.Store, b.target.Packages.Root, b.plan.Epoch); err != nil {
 		return nil, err
 	}
 	files, err := b.loadOverlay(ctx, b.overlayDir, b.plan.OverlayDigest)
@@ -43,20 +42,16 @@ func (b *targetBuild) unpackRoot(ctx context.Context) (*tree.Tree, error) {
 	return t, applyPermissions(t, b.plan.Permissions)
 }
 
-func (b *targetBuild) unpack(ctx context.Context, t *tree.Tree, packages []apt.Package) error {
-	for _, p := range packages {
-		if err := b.archive.UnpackInto(ctx, t, b.config.Store, p); err != nil {
-			return fmt.Errorf("unpacking %s %s: %w", p.Name, p.Version, err)
-		}
-	}
-	return nil
-}
-
 // unpackKernel unpacks the kernel and the EFI stub, which are no part of the
 // root.
 func (b *targetBuild) unpackKernel(ctx context.Context) (*tree.Tree, error) {
 	t := tree.New(b.plan.Epoch)
-	return t, b.unpack(ctx, t, b.target.Packages.Beside())
+	for _, p := range b.target.Packages.Beside() {
+		if err := b.archive.UnpackInto(ctx, t, b.config.Store, p); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
 }
 
 // findKernel finds the kernel and writes it to a file.

@@ -59,7 +59,8 @@ func TestReadmeListsEveryCommand(t *testing.T) {
 
 // Every flag that the README's text names exists on some command.
 func TestReadmeNamesRealFlags(t *testing.T) {
-	flags := map[string]bool{"--keep": true} // the demo's, checked there
+	// --help is everywhere; --keep is the demo's and checked there.
+	flags := map[string]bool{"--help": true, "--keep": true}
 	for _, c := range leaves(newRoot(testEnv(t))) {
 		for _, m := range regexp.MustCompile(`--[a-z][a-z-]+`).FindAllString(c.UsageString(), -1) {
 			flags[m] = true
