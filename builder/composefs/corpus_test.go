@@ -109,6 +109,13 @@ var corpus = []struct {
 		b.put("/dev/null", special(tree.TypeChar|0o666, 1, 3))
 		b.link("/dev/null", "/dev/null2")
 	}},
+	{"directories that share metadata", func(b builder) {
+		shared := withXattrs(special(tree.TypeDir|0o711, 0, 0), "user.x", "y")
+		b.put("/a", shared)
+		b.put("/b", shared)
+		b.put("/a/x", content(1, 1))
+		b.put("/b/gone", special(tree.TypeChar, 0, 0))
+	}},
 	{"special files", func(b builder) {
 		b.put("/null", special(tree.TypeChar|0o666, 1, 3))
 		b.put("/sda", special(tree.TypeBlock|0o660, 8, 0))

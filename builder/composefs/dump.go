@@ -23,7 +23,7 @@ func WriteDump(w io.Writer, t *tree.Tree) error {
 	err := t.Walk(func(path string, n *tree.Node) error {
 		path = "/" + path
 		target, linked := first[n.Inode]
-		if !linked {
+		if !linked && !n.Inode.IsDir() {
 			first[n.Inode] = path
 		}
 		_, err := buf.WriteString(dumpLine(path, n.Inode, links[n.Inode], target))

@@ -63,7 +63,9 @@ func (c *converter) file(n *tree.Node, parent *file) *file {
 		mtime: i.Mtime, mtimeNsec: i.MtimeNsec,
 		attrs: escape(i.Xattrs),
 	}
-	c.files[i] = f
+	if !i.IsDir() { // a directory has one name, even if the tree shares its metadata
+		c.files[i] = f
+	}
 	switch i.Type() {
 	case tree.TypeRegular:
 		f.setContent(i)

@@ -79,3 +79,11 @@ func TestFileTypes(t *testing.T) {
 		}
 	}
 }
+
+func TestDirent(t *testing.T) {
+	got := AppendDirent([]byte{9}, 0x0102030405060708, 0x0a0b, 7)
+	want := []byte{9, 8, 7, 6, 5, 4, 3, 2, 1, 0x0b, 0x0a, 7, 0}
+	if !bytes.Equal(got, want) || len(want) != 1+DirentSize {
+		t.Errorf("got %x", got)
+	}
+}
