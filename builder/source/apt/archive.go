@@ -60,11 +60,11 @@ type Package struct {
 	PoolPath string `json:"pool_path"`
 }
 
-// Resolution is what a Request came to. It is pure data.
+// Resolution is what a Request came to. It is pure data, and the same from every
+// mirror.
 type Resolution struct {
-	Mirror string `json:"mirror"`
-	Suite  string `json:"suite"`
-	Arch   string `json:"arch"`
+	Suite string `json:"suite"`
+	Arch  string `json:"arch"`
 	// ReleaseDate is the release's own date, ReleaseSHA256 the digest of the
 	// text that was signed (of the Release file, that is).
 	ReleaseDate   time.Time `json:"release_date"`

@@ -76,7 +76,7 @@ func (a *Archive) ResolveEach(ctx context.Context, requests []Request) ([]Resolu
 			}
 		}
 		answers[i] = Resolution{
-			Mirror: a.Mirror, Suite: a.Suite, Arch: a.Arch.Name,
+			Suite: a.Suite, Arch: a.Arch.Name,
 			ReleaseDate: rel.date, ReleaseSHA256: rel.sha256, Packages: packages,
 		}
 	}

@@ -23,7 +23,7 @@ const maxKeyring = 16 << 20
 // section 7), signed by a key of the keyring. Nothing but that text may be in
 // the file.
 func (a *Archive) verifySignature(data []byte) ([]byte, error) {
-	keys, err := a.keyring()
+	keys, err := a.keys()
 	if err != nil {
 		return nil, err
 	}
@@ -91,13 +91,21 @@ func (a *Archive) keyringFile() string {
 	return a.Keyring
 }
 
-// keyring reads the keys, which may be binary or armored.
-func (a *Archive) keyring() (openpgp.EntityList, error) {
-	name := a.keyringFile()
+// keys returns the keys that the release must be signed by.
+func (a *Archive) keys() (openpgp.EntityList, error) {
+	if a.Keyring == "" {
+		d := distributionOf(a.Suite)
+		return readKeyring(d.keyring, d.keyringPackage)
+	}
+	return readKeyring(a.Keyring, "")
+}
+
+// readKeyring reads a file of keys, which may be binary or armored. A missing
+// one is the host's fault when a package is known to bring it.
+func readKeyring(name, pkg string) (openpgp.EntityList, error) {
 	data, err := readBounded(name, maxKeyring)
-	if errors.Is(err, fs.ErrNotExist) && a.Keyring == "" {
-		return nil, fault.Toolf("reading keyring %q: %w", name, fs.ErrNotExist).
-			WithFix("install the package %s", distributionOf(a.Suite).keyringPackage)
+	if errors.Is(err, fs.ErrNotExist) && pkg != "" {
+		return nil, fault.Toolf("reading keyring %q: %w", name, fs.ErrNotExist).WithFix("install the package %s", pkg)
 	}
 	if err != nil {
 		return nil, fault.Inputf("reading keyring %q: %w", name, err)

@@ -42,7 +42,9 @@ func (a *Archive) transfer(ctx context.Context, path string, sink func(io.Reader
 		pause = 500 * time.Millisecond
 	}
 	for i := 1; ; i++ {
-		if address.Scheme == "file" {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		} else if address.Scheme == "file" {
 			err = readLocal(address.Path, sink)
 		} else {
 			err = a.request(ctx, address.String(), sink)

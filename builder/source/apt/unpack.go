@@ -123,12 +123,16 @@ func (a *Archive) UnpackAll(ctx context.Context, s *store.Store, packages []Pack
 //
 // base-files comes first, as its directories and symlinks (/bin to usr/bin) are
 // what the others build on; then they go by name. Two packages may ship the
-// same file only where one says that it replaces the other's.
+// same file only where one says that it replaces the other's. Where packages of an older
+// release still ship /bin, /sbin and /lib*, these become symlinks into /usr.
 func (a *Archive) UnpackRoot(ctx context.Context, t *tree.Tree, s *store.Store, packages []Package, mtime int64) error {
 	sorted := slices.Clone(packages)
 	slices.SortStableFunc(sorted, func(x, y Package) int { return strings.Compare(x.unpackRank(), y.unpackRank()) })
 	unpacked, err := a.UnpackAll(ctx, s, sorted)
 	if err != nil {
+		return err
+	}
+	if err := mergeUsr(t, unpacked, mtime); err != nil {
 		return err
 	}
 	o := owners{tree: t, byPath: map[string]*deb.Package{}}
