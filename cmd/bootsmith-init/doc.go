@@ -17,6 +17,15 @@
 //	                           poweroff (the default), reboot, or wait for ever
 //	bootsmith.debug            tell every step
 //
+// # The initramfs
+//
+// Init is /init. /lib/bootsmith/modules names the kernel modules, one absolute
+// path a line, in load order: loop, erofs, overlay, dm_mod, dm_verity with
+// sha256, isofs, and the drivers of disks; without the list all of these have to
+// be built in. /dev/null is an empty regular file: if the kernel finds no console
+// it starts init without standard input and outputs, and Go's runtime ends a
+// program whose missing ones it can't open there (runtime.checkfds).
+//
 // # The root image
 //
 // root.img is an EROFS file system of rootblocks blocks that holds /root.cfs and

@@ -78,17 +78,22 @@ func (s *search) initramfs() (*found, error) {
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return nil, fmt.Errorf("looking at /%s: %w", rootFile, err)
 	}
-	if st.Blocks*512 < st.Size || st.Size < s.wanted.Size() {
-		return nil, remedy.Errorf(fmt.Sprintf("give the machine at least %d MiB of memory, or the image that belongs to this command line",
-			(2*s.wanted.Size()+smallest)/mib),
-			"the root image in the initramfs is not complete: it needs %d MiB, of which %d were unpacked",
-			(s.wanted.Size()+mib-1)/mib, min(st.Blocks*512, st.Size)/mib)
+	if unpacked := st.Blocks * statBlock; unpacked < st.Size {
+		return nil, tooLittleMemory(st.Size, unpacked)
 	}
 	return s.file(f, "the initramfs", st.Size)
 }
 
+// statBlock is the unit, in bytes, of a stat's count of blocks.
+const statBlock = 512
+
 // smallest is the memory that a machine needs besides its root, in bytes.
 const smallest = 192 * mib
+
+func tooLittleMemory(size, unpacked int64) error {
+	return remedy.Errorf(fmt.Sprintf("give the machine at least %d MiB of memory", (2*size+smallest)/mib),
+		"the memory is too small for the root image in the initramfs: of %d MiB, only %d were unpacked", (size+mib-1)/mib, unpacked/mib)
+}
 
 // file returns f if it is the root image, and closes it otherwise.
 func (s *search) file(f *os.File, place string, size int64) (*found, error) {

@@ -109,7 +109,7 @@ func (b *boot) halt(err error) {
 	if b.settings.Halt == cmdline.Wait {
 		b.Printf("waiting for somebody to switch the machine off (%s=%s)", cmdline.HaltBy, cmdline.Wait)
 	} else {
-		b.Printf("%s in %v; %s=%s keeps this message", b.settings.Halt, haltTime, cmdline.HaltBy, cmdline.Wait)
+		b.Printf("%s in %v; add %s=%s to keep this message", b.settings.Halt, haltTime, cmdline.HaltBy, cmdline.Wait)
 		b.sleep(haltTime)
 		command := unix.LINUX_REBOOT_CMD_POWER_OFF
 		if b.settings.Halt == cmdline.Reboot {

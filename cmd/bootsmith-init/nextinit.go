@@ -62,7 +62,7 @@ func findInit(root string, candidates []string) (string, error) {
 		case err == nil:
 			return path, nil
 		case errors.Is(err, unix.EIO):
-			return "", err
+			return "", fmt.Errorf("reading %s: %w", path, err)
 		}
 		why = append(why, fmt.Sprintf("%s: %s", path, reason(err)))
 	}
