@@ -10,4 +10,5 @@ const (
 	mediaIPXE      = "application/vnd.powernode.ipxe-script"
 	mediaRaw       = "application/vnd.powernode.disk-image.raw"
 	mediaQcow2     = "application/vnd.powernode.disk-image.qcow2"
+	mediaISO       = "application/vnd.powernode.disk-image.iso"
 )

@@ -1,0 +1,63 @@
+package families
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+
+	"github.com/powernode/bootsmith/families/internal/extent"
+	"github.com/powernode/bootsmith/families/internal/gpt"
+	isofs "github.com/powernode/bootsmith/families/internal/iso"
+)
+
+// iso is an ISO 9660 volume that UEFI firmware starts from an optical drive,
+// and from a disk or USB stick that it was written to.
+type iso struct{}
+
+// Name implements Family.
+func (iso) Name() string { return "iso" }
+
+// Build implements Family.
+func (iso) Build(ctx context.Context, in Input, out *Sink) error {
+	volume, err := newVolume(in)
+	if err != nil {
+		return err
+	}
+	name := in.fileName("iso")
+	out.SetMain(name)
+	return out.write(name, mediaISO, func(f *File) error { return volume.Copy(ctx, f) })
+}
+
+// newVolume lays out the volume; as a disk, it has the EFI system partition as
+// its only one:
+//
+//	0      protective MBR, GPT
+//	32 KiB volume descriptors, directories
+//	1 MiB  /efi.img, the EFI system partition
+//	then   /root.img
+//	end    backup GPT
+func newVolume(in Input) (*extent.Image, error) {
+	const espStart = diskAlign
+	esp, err := newESP(in, espStart/gpt.SectorSize)
+	if err != nil {
+		return nil, err
+	}
+	volume, err := isofs.New(isofs.Config{
+		VolumeID: isofs.VolumeID(in.Platform),
+		Time:     in.Epoch,
+		Boot:     isofs.Boot{Image: esp, Offset: espStart, Path: "efi.img", CatalogPath: "boot.cat"},
+		Tail:     gpt.TailSectors * gpt.SectorSize,
+	}, []isofs.Entry{{Path: rootImageFile, Mode: fs.FileMode(0o444), Size: in.RootImage.Size, Open: in.RootImage.Open}})
+	if err != nil {
+		return nil, err
+	}
+	table, err := gpt.New(volume.Size(), in.ID("iso"), []gpt.Partition{
+		{Type: gpt.ESP, ID: in.ID("iso esp"), Name: "esp", Start: espStart / gpt.SectorSize, Sectors: esp.Size() / gpt.SectorSize},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("laying out the ISO as a disk: %w", err)
+	}
+	volume.AddBytes(0, table.Head)
+	volume.AddBytes(table.TailOffset, table.Tail)
+	return volume, nil
+}
