@@ -40,16 +40,16 @@ const (
 // specification serializes keys.
 type Secret string
 
-// Format writes a placeholder, whatever the verb.
+// Format writes "[secret]", whatever the verb.
 func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[secret]") }
 
-// String returns a placeholder.
+// String returns "[secret]".
 func (Secret) String() string { return "[secret]" }
 
-// LogValue returns a placeholder.
+// LogValue returns "[secret]".
 func (Secret) LogValue() slog.Value { return slog.StringValue("[secret]") }
 
-// MarshalText returns a placeholder, so that no JSON holds a secret by mistake.
+// MarshalText returns "[secret]", so that no JSON holds a secret by mistake.
 func (Secret) MarshalText() ([]byte, error) { return []byte("[secret]"), nil }
 
 // Check says what is wrong with a secret that can't sign.
