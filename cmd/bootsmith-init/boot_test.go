@@ -98,8 +98,16 @@ func TestSearchReport(t *testing.T) {
 			t.Errorf("no %q in %q", want, msg)
 		}
 	}
-	if !s.isNew("sr0", 1) || s.isNew("sr0", 1) || !s.isNew("sr0", 2) {
-		t.Error("a device's size doesn't matter")
+}
+
+func TestSearchKnows(t *testing.T) {
+	s := &search{}
+	if s.isKnown("sr0", 0) {
+		t.Error("a device is known before it was looked at")
+	}
+	s.know("sr0", 0)
+	if !s.isKnown("sr0", 0) || s.isKnown("sr0", 2048) || s.isKnown("sr1", 0) {
+		t.Error("not exactly the device with that size is known")
 	}
 }
 

@@ -140,7 +140,7 @@ func (s *search) device(d block.Device) (*found, error) {
 	}
 	defer f.Close()
 	size, err := f.Seek(0, io.SeekEnd)
-	if err != nil || !s.isNew(d.Name, size) {
+	if err != nil || s.isKnown(d.Name, size) {
 		return nil, nil
 	}
 	kind, err := s.wanted.Look(f, size)
@@ -149,9 +149,13 @@ func (s *search) device(d block.Device) (*found, error) {
 	}
 	s.note(fmt.Sprintf("%s (%d MiB)", d.Name, size/mib), describe("it", kind, err))
 	var descriptor [iso9660.Size]byte
-	if _, err := f.ReadAt(descriptor[:], iso9660.Offset); err != nil {
-		return nil, nil
+	if size >= iso9660.Offset+iso9660.Size && err == nil {
+		_, err = f.ReadAt(descriptor[:], iso9660.Offset)
 	}
+	if err != nil {
+		return nil, nil // once more: an optical drive may still be starting up
+	}
+	s.know(d.Name, size)
 	if volume, ok := iso9660.Parse(descriptor[:]); ok {
 		return s.iso(path, fmt.Sprintf("the ISO 9660 volume %q on %s", volume.ID, d.Name))
 	}

@@ -19,23 +19,24 @@ const maxReported = 12
 type search struct {
 	*boot
 	wanted rootimg.Wanted
-	seen   map[string]bool // names with sizes
-	places []string        // in the order in which they were looked at
+	known  map[string]int64 // sizes in bytes by name
+	places []string         // in the order in which they were looked at
 	notes  map[string]string
 }
 
-// isNew says whether a device wasn't looked at when it had that size: inserting
-// a medium changes it.
-func (s *search) isNew(name string, size int64) bool {
-	key := name + " " + strconv.FormatInt(size, 10)
-	if s.seen[key] {
-		return false
+// isKnown says whether a device was looked at when it had that size: inserting a
+// medium changes it.
+func (s *search) isKnown(name string, size int64) bool {
+	was, ok := s.known[name]
+	return ok && was == size
+}
+
+// know remembers that a device needs no second look.
+func (s *search) know(name string, size int64) {
+	if s.known == nil {
+		s.known = map[string]int64{}
 	}
-	if s.seen == nil {
-		s.seen = map[string]bool{}
-	}
-	s.seen[key] = true
-	return true
+	s.known[name] = size
 }
 
 // note remembers why a place doesn't have the root image.
@@ -43,7 +44,7 @@ func (s *search) note(place, why string) {
 	if s.notes == nil {
 		s.notes = map[string]string{}
 	}
-	if _, known := s.notes[place]; !known {
+	if _, ok := s.notes[place]; !ok {
 		s.places = append(s.places, place)
 	}
 	if s.notes[place] != why {
