@@ -32,7 +32,7 @@ type Family interface {
 
 // All returns the families in the order in which they are listed everywhere.
 func All() []Family {
-	return []Family{kernelInitrd{}, raw{}, iso{}, ipxe{}, qcow2{}}
+	return []Family{kernelInitrd{}, raw{}, iso{}, ipxe{}, qcow2{}, oci{}}
 }
 
 // Names returns the names of all families, in order.

@@ -1,0 +1,250 @@
+package families
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/powernode/bootsmith/builder/fault"
+	"github.com/powernode/bootsmith/builder/tree"
+)
+
+const (
+	modulesDir  = "usr/lib/modules"
+	kargsFile   = "usr/lib/bootc/kargs.d/10-bootsmith.toml"
+	prepareRoot = "usr/lib/ostree/prepare-root.conf"
+	// ostreeTarget is where bootc wants /ostree to lead.
+	ostreeTarget = "sysroot/ostree"
+)
+
+// bootLayer is the layer over the root with what bootc asks of an image (bootc
+// 1.16: docs/src/bootc-images.md, crates/lib/src/lints.rs) and the root does
+// not have. Directories of the root that come up again keep their metadata.
+type bootLayer struct {
+	root     *tree.Tree
+	tree     *tree.Tree
+	contents blobContents
+	mtime    int64
+}
+
+// newBootLayer collects the layer. A root that bootc would refuse is an error
+// of class fault.Input.
+func newBootLayer(in Input) (*bootLayer, error) {
+	b := &bootLayer{root: in.Tree, tree: tree.New(in.Epoch.Unix()), contents: blobContents{}, mtime: in.Epoch.Unix()}
+	if err := b.fill(in); err != nil {
+		return nil, fmt.Errorf("making the image bootable by bootc: %w", err)
+	}
+	return b, nil
+}
+
+func (b *bootLayer) fill(in Input) error {
+	top := *in.Tree.Root.Inode
+	if err := b.tree.Put("", &top); err != nil {
+		return err
+	}
+	if err := b.checkKernels(in.KernelVersion); err != nil {
+		return err
+	}
+	for _, dir := range []string{"boot", "dev", "proc", "run", "sys", "sysroot", "var"} {
+		if _, err := b.dir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if _, err := b.dir("tmp", 0o1777); err != nil {
+		return err
+	}
+	if err := b.link("ostree", ostreeTarget); err != nil {
+		return err
+	}
+	kargs, err := kargsTOML(in.Cmdline)
+	if err != nil {
+		return err
+	}
+	kernel := path.Join(modulesDir, in.KernelVersion)
+	return errors.Join(
+		b.replace(path.Join(kernel, "vmlinuz"), in.Kernel),
+		// A root's own initramfs is one that was made for bootc.
+		b.add(path.Join(kernel, "initramfs.img"), in.Initramfs),
+		b.addBytes(prepareRoot, []byte("[composefs]\nenabled = true\n")),
+		b.addBytes(kargsFile, kargs),
+	)
+}
+
+// checkKernels refuses a root with a kernel of another version: bootc wants
+// exactly one.
+func (b *bootLayer) checkKernels(version string) error {
+	modules, err := b.root.Resolve(modulesDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, n := range modules.Children() {
+		if n.Name != version && n.Child("vmlinuz") != nil {
+			return fault.Inputf("the root holds the kernel %q beside %q", n.Name, version).WithFix("remove one of them from the root")
+		}
+	}
+	return nil
+}
+
+// dir makes sure that the image has a directory and returns its path without
+// symbolic links.
+func (b *bootLayer) dir(name string, mode uint32) (string, error) {
+	if name == "." {
+		return "", nil
+	}
+	parent, err := b.dir(path.Dir(name), 0o755)
+	if err != nil {
+		return "", err
+	}
+	name = path.Join(parent, path.Base(name))
+	n, err := b.root.Resolve(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !b.has(name):
+		return name, b.putNew(name, &tree.Inode{Mode: tree.TypeDir | mode, Mtime: b.mtime})
+	case err != nil:
+		return "", err
+	case !n.Inode.IsDir():
+		return "", fault.Inputf("/%s of the root is not a directory", name).WithFix("make it one")
+	}
+	return b.copyDirs(n)
+}
+
+// has tells whether the root has a name, be it a symbolic link to nowhere.
+func (b *bootLayer) has(name string) bool {
+	_, err := b.root.Lookup(name)
+	return err == nil
+}
+
+// copyDirs repeats a directory of the root and those that lead to it, and
+// returns its path.
+func (b *bootLayer) copyDirs(n *tree.Node) (string, error) {
+	name := b.root.PathOf(n)
+	for i, c := range name + "/" {
+		if c != '/' || i == 0 {
+			continue
+		}
+		dir, err := b.root.Lookup(name[:i])
+		if err != nil {
+			return "", err
+		}
+		inode := *dir.Inode
+		if err := b.tree.Put(name[:i], &inode); err != nil {
+			return "", err
+		}
+	}
+	return name, nil
+}
+
+// putNew adds a name unless the layer has it already.
+func (b *bootLayer) putNew(name string, inode *tree.Inode) error {
+	if _, err := b.tree.Lookup(name); err == nil {
+		return nil
+	}
+	return b.tree.Put(name, inode)
+}
+
+// link adds a symbolic link; the root may have it, but no other file there.
+func (b *bootLayer) link(name, target string) error {
+	n, err := b.root.Lookup(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return b.tree.Put(name, &tree.Inode{Mode: tree.TypeSymlink | 0o777, Mtime: b.mtime, Target: target})
+	}
+	if err == nil && n.Inode.Target != target {
+		err = fault.Inputf("/%s of the root is not a symbolic link to %s", name, target).WithFix("remove it")
+	}
+	return err
+}
+
+// replace puts a file into the layer, add only if the root has none there.
+func (b *bootLayer) replace(name string, content Blob) error {
+	dir, err := b.dir(path.Dir(name), 0o755)
+	if err != nil {
+		return err
+	}
+	sum, err := hex.DecodeString(content.SHA256)
+	if err != nil || len(sum) != len(tree.Digest{}) {
+		return fmt.Errorf("adding %q: %q is not a SHA-256 digest", name, content.SHA256)
+	}
+	c := tree.Content{SHA256: tree.Digest(sum)}
+	b.contents[c.SHA256] = content
+	return b.tree.Put(path.Join(dir, path.Base(name)), &tree.Inode{Mode: tree.TypeRegular | 0o644, Mtime: b.mtime, Size: content.Size, Content: c})
+}
+
+func (b *bootLayer) add(name string, content Blob) error {
+	if b.has(name) {
+		return nil
+	}
+	return b.replace(name, content)
+}
+
+func (b *bootLayer) addBytes(name string, data []byte) error {
+	if b.has(name) {
+		return nil
+	}
+	dir, err := b.dir(path.Dir(name), 0o755)
+	if err != nil {
+		return err
+	}
+	return b.tree.Put(path.Join(dir, path.Base(name)),
+		&tree.Inode{Mode: tree.TypeRegular | 0o644, Mtime: b.mtime, Size: int64(len(data)), Content: tree.Content{Inline: data}})
+}
+
+// blobContents opens the layer's files: parts of the build by their digests,
+// small ones from memory.
+type blobContents map[tree.Digest]Blob
+
+// Open implements ocilayout.Opener.
+func (c blobContents) Open(content tree.Content) (io.ReadCloser, error) {
+	if blob, ok := c[content.SHA256]; ok {
+		return blob.Open()
+	}
+	if content.Inline == nil {
+		return nil, os.ErrNotExist
+	}
+	return io.NopCloser(bytes.NewReader(content.Inline)), nil
+}
+
+// kargsTOML returns a file of kernel arguments for bootc, which adds digests of
+// its own.
+func kargsTOML(cmdline string) ([]byte, error) {
+	kargs := slices.DeleteFunc(splitCmdline(cmdline), func(arg string) bool {
+		return strings.HasPrefix(arg, "composefs=") || strings.HasPrefix(arg, "bootsmith.")
+	})
+	var out bytes.Buffer
+	out.WriteString("kargs = [")
+	for i, arg := range kargs {
+		if i > 0 {
+			out.WriteString(", ")
+		}
+		// JSON's strings are TOML's (TOML 1.0, "String").
+		quoted, err := json.Marshal(arg)
+		if err != nil {
+			return nil, err
+		}
+		out.Write(quoted)
+	}
+	out.WriteString("]\n")
+	return out.Bytes(), nil
+}
+
+// splitCmdline splits a kernel command line at spaces outside of double quotes,
+// as the kernel's next_arg does.
+func splitCmdline(line string) []string {
+	quoted := false
+	return strings.FieldsFunc(line, func(r rune) bool {
+		if r == '"' {
+			quoted = !quoted
+		}
+		return !quoted && (r == ' ' || r == '\t' || r == '\n')
+	})
+}
