@@ -25,8 +25,8 @@ const rootBlock = 512
 // the image's in bytes; one that doesn't fit into the format, 4 GiB or more, is
 // an error of class fault.Input.
 //
-// Linux wants an uncompressed archive to begin at a multiple of 4 bytes. Boot
-// loaders see to that; who concatenates files puts zeros between.
+// Linux wants an uncompressed archive to begin at a multiple of 4 bytes, which it
+// does behind an initramfs that Write made.
 func WriteRootCPIO(ctx context.Context, w io.Writer, rootImage io.Reader, size int64, epoch time.Time) error {
 	file := File{Path: RootName, Mode: 0o444, Size: size, Open: func() (io.ReadCloser, error) {
 		return io.NopCloser(rootImage), nil

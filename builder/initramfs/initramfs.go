@@ -14,8 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
-
 	"github.com/powernode/bootsmith/builder/kernel"
 )
 
@@ -39,15 +37,14 @@ type Input struct {
 }
 
 // Write writes initramfs.cpio.zst, one zstd frame around one archive: Linux
-// stops at the end of the first frame (lib/decompress_unzstd.c).
+// stops at the end of the first frame (lib/decompress_unzstd.c). The length is a
+// multiple of 512 bytes.
 func Write(ctx context.Context, w io.Writer, in Input) error {
 	files, err := in.files()
 	if err != nil {
 		return fmt.Errorf("writing the initramfs: %w", err)
 	}
-	// One goroutine: the frame doesn't depend on the number of CPUs. The window
-	// stays within the 128 MiB that Linux accepts.
-	z, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedBetterCompression))
+	z, err := newFrame(w)
 	if err != nil {
 		return fmt.Errorf("writing the initramfs: %w", err)
 	}
@@ -70,6 +67,11 @@ func (in Input) files() ([]File, error) {
 	// Mount points that init needs before it can make any itself.
 	for _, dir := range []string{"dev", "proc", "run", "sys"} {
 		set.addDir(dir)
+	}
+	// Without a console the kernel starts init with no open files, and a Go
+	// program then needs a /dev/null before devtmpfs is mounted.
+	if err := set.add(bytesFile("dev/null", 0o666, nil)); err != nil {
+		return nil, err
 	}
 	if err := set.add(bytesFile("init", 0o755, in.Init)); err != nil {
 		return nil, err

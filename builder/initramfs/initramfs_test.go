@@ -87,22 +87,24 @@ func TestWriteIsReadByOthers(t *testing.T) {
 	for _, line := range strings.Split(strings.TrimSpace(run(t, []byte(archive), "cpio", "cpio", "-itv", "--quiet", "-n")), "\n") {
 		got = append(got, strings.Join(strings.Fields(line), " "))
 	}
-	dir := func(name string) string { return "drwxr-xr-x 2 0 0 0 Nov 14 2023 " + name }
+	day := epoch.UTC().Format("Jan _2 2006")
+	dir := func(name string) string { return "drwxr-xr-x 2 0 0 0 " + day + " " + name }
 	want := []string{
 		dir("dev"),
+		"-rw-rw-rw- 1 0 0 0 " + day + " dev/null",
 		dir("etc"),
-		"-rw-r--r-- 1 0 0 0 Nov 14 2023 etc-like",
-		"-rw------- 1 0 0 2 Nov 14 2023 etc/ca.pem",
-		"lrwxrwxrwx 1 0 0 7 Nov 14 2023 etc/link -> ../init",
-		"-rwxr-xr-x 1 0 0 1300000 Nov 14 2023 init",
+		"-rw-r--r-- 1 0 0 0 " + day + " etc-like",
+		"-rw------- 1 0 0 2 " + day + " etc/ca.pem",
+		"lrwxrwxrwx 1 0 0 7 " + day + " etc/link -> ../init",
+		"-rwxr-xr-x 1 0 0 1300000 " + day + " init",
 		dir("lib"),
 		dir("lib/bootsmith"),
-		"-rw-r--r-- 1 0 0 61 Nov 14 2023 lib/bootsmith/modules",
+		"-rw-r--r-- 1 0 0 61 " + day + " lib/bootsmith/modules",
 		dir("lib/modules"),
 		dir("lib/modules/6.1"),
 		dir("lib/modules/6.1/kernel"),
-		"-rw-r--r-- 1 0 0 5 Nov 14 2023 lib/modules/6.1/kernel/a.ko",
-		"-rw-r--r-- 1 0 0 6 Nov 14 2023 lib/modules/6.1/kernel/z.ko.xz",
+		"-rw-r--r-- 1 0 0 5 " + day + " lib/modules/6.1/kernel/a.ko",
+		"-rw-r--r-- 1 0 0 6 " + day + " lib/modules/6.1/kernel/z.ko.xz",
 		dir("proc"),
 		dir("run"),
 		dir("sys"),
@@ -148,8 +150,25 @@ func TestWriteIsOneFrameWithinTheKernelsWindow(t *testing.T) {
 		entries++
 		inodes[h.Inode] = true
 	}
-	if entries != 17 || len(inodes) != entries {
+	if entries != 18 || len(inodes) != entries {
 		t.Errorf("%d entries with %d inode numbers", entries, len(inodes))
+	}
+}
+
+// The length is aligned whatever the contents, and the checksum that zstd(1)
+// checks covers the padding.
+func TestWriteIsAligned(t *testing.T) {
+	for i := range 8 {
+		in := testInput()
+		in.Extra = append(in.Extra, bytesFile("note", 0o644, bytes.Repeat([]byte{byte(i), 7, 31}, i*1001)))
+		data := write(t, in)
+		if len(data)%frameAlign != 0 {
+			t.Errorf("%d bytes are not a multiple of %d", len(data), frameAlign)
+		}
+		archive := run(t, data, "zstd", "zstd", "-dc")
+		if !strings.Contains(run(t, []byte(archive), "cpio", "cpio", "-it", "--quiet"), "\nnote\n") {
+			t.Error("a file is missing")
+		}
 	}
 }
 
