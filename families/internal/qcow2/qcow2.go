@@ -1,4 +1,4 @@
-// Package qcow2 writes QEMU's disk image format, version 3, with compressed
+// Package qcow2 writes and reads QEMU's disk image format, version 3, with compressed
 // clusters (docs/interop/qcow2.txt in QEMU's source).
 //
 // A disk is written from front to back, and so is the file. Where each cluster
