@@ -15,6 +15,7 @@ import (
 
 	"github.com/powernode/bootsmith/builder/fault"
 	"github.com/powernode/bootsmith/builder/tree"
+	"github.com/powernode/bootsmith/families/internal/ocilayout"
 )
 
 const (
@@ -27,7 +28,8 @@ const (
 
 // bootLayer is the layer over the root with what bootc asks of an image (bootc
 // 1.16: docs/src/bootc-images.md, crates/lib/src/lints.rs) and the root does
-// not have. Directories of the root that come up again keep their metadata.
+// not have. Directories of the root that come up again keep their metadata. It
+// holds the few changes of the root as well that bootc wants.
 type bootLayer struct {
 	root     *tree.Tree
 	tree     *tree.Tree
@@ -62,6 +64,12 @@ func (b *bootLayer) fill(in Input) error {
 		return err
 	}
 	if err := b.link("ostree", ostreeTarget); err != nil {
+		return err
+	}
+	if err := b.emptyBoot(); err != nil {
+		return err
+	}
+	if err := b.linkVarRun(); err != nil {
 		return err
 	}
 	kargs, err := kargsTOML(in.Cmdline)
@@ -163,6 +171,37 @@ func (b *bootLayer) link(name, target string) error {
 		err = fault.Inputf("/%s of the root is not a symbolic link to %s", name, target).WithFix("remove it")
 	}
 	return err
+}
+
+// emptyBoot deletes what the root has in /boot, such as the kernel that the
+// layer puts where bootc looks for it. Only EFI programs may stay there.
+func (b *bootLayer) emptyBoot() error {
+	boot, err := b.root.Resolve("boot")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, n := range boot.Children() {
+		if n.Name == "EFI" {
+			continue
+		}
+		if err := b.addBytes(path.Join("boot", ocilayout.Whiteout(n.Name)), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// linkVarRun makes /var/run a symbolic link where packages that were unpacked
+// without their scripts left an empty directory.
+func (b *bootLayer) linkVarRun() error {
+	n, err := b.root.Lookup("var/run")
+	if err != nil || !n.Inode.IsDir() || len(n.Children()) > 0 {
+		return nil
+	}
+	return b.tree.Put("var/run", &tree.Inode{Mode: tree.TypeSymlink | 0o777, Mtime: b.mtime, Target: "../run"})
 }
 
 // replace puts a file into the layer, add only if the root has none there.

@@ -39,6 +39,9 @@ func (oci) Name() string { return "oci" }
 
 // Build implements Family.
 func (f oci) Build(ctx context.Context, in Input, out *Sink) error {
+	if err := ocilayout.Check(in.Tree); err != nil {
+		return fmt.Errorf("writing the root as an image layer: %w", err)
+	}
 	boot, err := newBootLayer(in)
 	if err != nil {
 		return err

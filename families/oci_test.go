@@ -48,6 +48,9 @@ func ociRoot(t testing.TB, in *Input) {
 	file("usr/share/naïve 漢", 0o644, strings.Repeat("not ASCII", 50), tree.Inode{UID: 1000, GID: 3_000_000, MtimeNsec: 123_456_789})
 	file("etc/empty", 0o600, "", tree.Inode{Mtime: -1_000_000_000})
 	file("usr/lib/modules/"+in.KernelVersion+"/modules.builtin", 0o644, "kernel/x.ko\n", tree.Inode{})
+	file("boot/vmlinuz-"+in.KernelVersion, 0o644, "kernel", tree.Inode{})
+	file("boot/grub/grub.cfg", 0o644, "menu", tree.Inode{})
+	put("var/run", tree.Inode{Mode: tree.TypeDir | 0o755})
 	put("usr/bin/link", tree.Inode{Mode: tree.TypeSymlink | 0o777, Target: "program"})
 	put("usr/fifo", tree.Inode{Mode: tree.TypeFifo | 0o600})
 	put("usr/null", tree.Inode{Mode: tree.TypeChar | 0o666, Major: 1, Minor: 3})
@@ -150,6 +153,9 @@ func TestOCITools(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+	if left, err := os.ReadDir(filepath.Join(bundle, "rootfs", "boot")); err != nil || len(left) > 0 {
+		t.Errorf("/boot holds %v (%v)", left, err)
 	}
 }
 

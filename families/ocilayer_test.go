@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -62,9 +63,9 @@ func layerNames(t *testing.T, dir, kind string) []string {
 }
 
 // apply puts a layer over a tree.
-func apply(t *testing.T, over *tree.Tree, contents *store.Store, path string) {
+func apply(t *testing.T, over *tree.Tree, contents *store.Store, file string) {
 	t.Helper()
-	f, err := os.Open(path)
+	f, err := os.Open(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +86,9 @@ func apply(t *testing.T, over *tree.Tree, contents *store.Store, path string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if h.Typeflag == tar.TypeLink {
+		if hidden, whiteout := strings.CutPrefix(path.Base(h.Name), ".wh."); whiteout {
+			err = over.Remove(path.Join(path.Dir(h.Name), hidden))
+		} else if h.Typeflag == tar.TypeLink {
 			err = over.Link(h.Linkname, h.Name)
 		} else {
 			err = over.Put(h.Name, inodeOf(t, h, r, contents))

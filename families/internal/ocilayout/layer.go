@@ -32,13 +32,36 @@ const (
 	xattrPrefix = "SCHILY.xattr."
 )
 
+// Whiteout returns the name of the empty file that deletes a name of the layers
+// below.
+func Whiteout(name string) string { return whiteoutPrefix + name }
+
+// Check looks for what a layer can't hold; it is an error of class fault.Input:
+// sockets, and files that would delete others (names that begin with ".wh.",
+// devices 0:0).
+func Check(t *tree.Tree) error {
+	return t.Walk(func(path string, n *tree.Node) error { return check(path, n) })
+}
+
+func check(path string, n *tree.Node) error {
+	switch i := n.Inode; {
+	case strings.HasPrefix(n.Name, whiteoutPrefix):
+		return fault.Inputf("adding %q: in a container image, a name that begins with %q deletes another file", path, whiteoutPrefix).
+			WithFix("rename the file, or build without the family oci")
+	case i.Type() == tree.TypeChar && i.Major == 0 && i.Minor == 0:
+		return fault.Inputf("adding %q: in a container image, the device 0:0 deletes another file", path).
+			WithFix("remove the device, or build without the family oci")
+	case i.Type() == tree.TypeSocket:
+		return fault.Inputf("adding %q: a container image can't hold a socket", path).
+			WithFix("remove the socket, or build without the family oci")
+	}
+	return nil
+}
+
 // WriteLayer writes a tree as one layer, a tar in gzip, and returns the SHA-256
 // digest of the tar in hex, its DiffID. The layer holds everything of the tree:
 // the root directory as "./", hard links, times to the nanosecond, extended
-// attributes and devices.
-//
-// What a layer can't hold is an error of class fault.Input: sockets, and files
-// that would delete others (names that begin with ".wh.", devices 0:0).
+// attributes and devices. What Check refuses, it does not look for.
 func WriteLayer(ctx context.Context, w io.Writer, t *tree.Tree, contents Opener) (diffID string, err error) {
 	// One goroutine and no name or time in the header: the bytes depend on the
 	// tree and the compressor's version alone.
@@ -71,9 +94,6 @@ func (l *layer) add(path string, n *tree.Node) error {
 	if err := l.ctx.Err(); err != nil {
 		return err
 	}
-	if err := check(path, n); err != nil {
-		return err
-	}
 	header := newHeader(path, n.Inode)
 	if target, linked := l.first[n.Inode]; linked {
 		header.Typeflag, header.Linkname, header.Size = tar.TypeLink, target, 0
@@ -88,21 +108,6 @@ func (l *layer) add(path string, n *tree.Node) error {
 	}
 	if err := l.copy(n.Inode.Content); err != nil {
 		return fmt.Errorf("adding %q: %w", path, err)
-	}
-	return nil
-}
-
-func check(path string, n *tree.Node) error {
-	switch i := n.Inode; {
-	case strings.HasPrefix(n.Name, whiteoutPrefix):
-		return fault.Inputf("adding %q: in a container image, a name that begins with %q deletes another file", path, whiteoutPrefix).
-			WithFix("rename the file, or build without the family oci")
-	case i.Type() == tree.TypeChar && i.Major == 0 && i.Minor == 0:
-		return fault.Inputf("adding %q: in a container image, the device 0:0 deletes another file", path).
-			WithFix("remove the device, or build without the family oci")
-	case i.Type() == tree.TypeSocket:
-		return fault.Inputf("adding %q: a container image can't hold a socket", path).
-			WithFix("remove the socket, or build without the family oci")
 	}
 	return nil
 }
