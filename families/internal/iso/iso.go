@@ -2,7 +2,7 @@
 // twice over, Rock Ridge (SUSP 1.12, RRIP 1.10) in the first directory tree and
 // Joliet in the second, which UEFI boots (El Torito 1.0; UEFI 2.10, section
 // 13.3.2.1). Files of 4 GiB and more are recorded as several
-// extents, which lie side by side.
+// extents, which lie side by side. It reads such volumes, too.
 //
 // The image is metadata in memory plus the files' own bytes. In sectors of 2048
 // bytes:

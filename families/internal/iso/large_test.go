@@ -78,6 +78,14 @@ func TestLargeFile(t *testing.T) {
 	for _, at := range []int64{0, 1 << 20, maxSection - 2048} {
 		checkSlice(t, path, at, 3<<20)
 	}
+	large, err := openImage(t, path).OpenFile("large")
+	if err != nil || large.Size() != size {
+		t.Fatalf("the large file has %v bytes (%v), want %d", large, err, int64(size))
+	}
+	seam := make([]byte, 8)
+	if _, err := large.ReadAt(seam, maxSection/(1<<20)*(1<<20)); err != nil || binary.LittleEndian.Uint64(seam) != maxSection/(1<<20)*(1<<20) {
+		t.Errorf("at the seam: % x, %v", seam, err)
+	}
 	if out := foreign.Run(t, "xorriso", "xorriso", "-osirrox", "on", "-indev", path, "-extract", "/zz behind it", path+".end"); string(readFile(t, path+".end")) != "end" {
 		t.Errorf("the file behind the large one differs: %s", out)
 	}
