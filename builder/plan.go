@@ -82,23 +82,23 @@ type Request struct {
 }
 
 // NewPlan resolves a request: it loads the overlays and picks the packages
-// from the verified index.
-func NewPlan(ctx context.Context, c Config, r Request) (*Plan, error) {
+// from the verified index. An interrupted plan says so, like an interrupted run.
+func NewPlan(ctx context.Context, c Config, r Request) (_ *Plan, err error) {
+	defer func() { err = explain(ctx, err) }()
 	p := &Plan{
 		FormatVersion: FormatVersion, Version: Version, Platform: r.File.Name,
 		DefinitionSHA256: r.File.SHA256, Permissions: r.File.Permissions, BaseURL: r.File.IPXE.BaseURL,
 	}
-	var err error
 	if p.DiskSize, err = r.File.Disk.Bytes(); err != nil {
 		return nil, r.File.Bad("disk.size", "%v", err)
 	}
 	if p.Families, err = pickFamilies(r); err != nil {
 		return nil, err
 	}
-	if err := p.addOverlays(ctx, c, r.File); err != nil {
+	if err = p.addOverlays(ctx, c, r.File); err != nil {
 		return nil, err
 	}
-	if err := p.addTargets(ctx, c, r); err != nil {
+	if err = p.addTargets(ctx, c, r); err != nil {
 		return nil, err
 	}
 	return p, p.addOrigin(ctx, c, r)
