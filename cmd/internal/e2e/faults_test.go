@@ -27,7 +27,7 @@ func bootsmith(ctx context.Context, variables map[string]string, args ...string)
 }
 
 // progressLine is a line that tells how far a command is.
-var progressLine = regexp.MustCompile(`^(amd64|arm64|publish)/[a-z0-9-]+ +(\d+\.\d\ds|failed$|\d+\.\d of \d+\.\d MiB|\S+ )|^notify +`)
+var progressLine = regexp.MustCompile(`^(amd64|arm64|publish)/[a-z0-9-]+ +(\d+\.\d\ds|failed\n|\d+\.\d of \d+\.\d MiB|\S+ )|^notify +`)
 
 // wantFailure checks that a command ended with the code and one line that says
 // all of the words, beside its progress.
@@ -112,9 +112,9 @@ func TestBadInput(t *testing.T) {
 		}, cli.ExitBuild, []string{`"app"`, "SHA-256"}},
 		"package gone": {func(_ *testing.T, r *apttest.Repo, _ *platform) {
 			r.Fail = func(path string) *http.Response { return notFound(path, "pool/") }
-		}, cli.ExitBuild, []string{`"app"`, "404"}},
+		}, cli.ExitBuild, []string{"fetching package", "404", "choose another mirror"}},
 		"no kernel": {func(*testing.T, *apttest.Repo, *platform) {},
-			cli.ExitBuild, []string{"kernel"}},
+			cli.ExitInput, []string{"finding the kernel", "name a kernel package in the definition"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
