@@ -32,6 +32,8 @@ func DefaultModules() Wanted {
 			// Disks and optical drives of real ones.
 			"nvme", "ahci", "ata_piix", "sd_mod", "sr_mod", "cdrom",
 			"xhci_pci", "ehci_pci", "usb_storage", "uas",
+			// The RAM disk that UEFI's HTTP boot loads an ISO into.
+			"nfit", "nd_pmem",
 			// File systems: the ISO, a persist partition, the ESP.
 			"isofs", "ext4", "vfat", "nls_cp437", "nls_ascii", "nls_utf8", "nls_iso8859_1",
 		},
