@@ -58,7 +58,7 @@ func TestIPXECommands(t *testing.T) {
 		if want := "initrd=" + strings.Join(initrds, " initrd=") + " " + in.Cmdline + " || goto failed\n"; !strings.HasSuffix(kernel, want) {
 			t.Errorf("kernel line %q does not end with %q", kernel, want)
 		}
-		if strings.Join(initrds, " ") != "root.cpio initramfs.cpio.zst" {
+		if strings.Join(initrds, " ") != "initramfs.cpio.zst root.cpio" {
 			t.Errorf("initrds %q", initrds)
 		}
 	}

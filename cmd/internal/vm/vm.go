@@ -110,8 +110,8 @@ func optical(m Machine, file string) ([]string, error) {
 }
 
 // direct boots kernel, root and initramfs as a boot loader hands them over.
-// QEMU takes one initrd, so the two are joined: the uncompressed archive first,
-// which the kernel only finds at a multiple of four bytes.
+// QEMU takes one initrd, so the two are joined. The initramfs comes first, so
+// that its init can say when the memory is too small for the root.
 func direct(m Machine, kernel string) ([]string, error) {
 	dir := filepath.Dir(kernel)
 	line, err := os.ReadFile(filepath.Join(dir, "cmdline"))
@@ -119,7 +119,7 @@ func direct(m Machine, kernel string) ([]string, error) {
 		return nil, fault.Inputf("reading the kernel command line: %w", err).WithFix("build the family first")
 	}
 	initrd := filepath.Join(m.Scratch, "initrd")
-	if err := join(initrd, filepath.Join(dir, "root.cpio"), filepath.Join(dir, "initramfs.cpio.zst")); err != nil {
+	if err := join(initrd, filepath.Join(dir, "initramfs.cpio.zst"), filepath.Join(dir, "root.cpio")); err != nil {
 		return nil, fmt.Errorf("joining the initrds: %w", err)
 	}
 	cmdline := strings.Join(append([]string{strings.TrimSpace(string(line))}, m.Arch.QEMU.Kernel...), " ")

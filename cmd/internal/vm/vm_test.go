@@ -66,7 +66,7 @@ func TestDirectJoinsTheInitrds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(got) != "0707abcde" {
+	if string(got) != "abcde0707" {
 		t.Errorf("initrd = %q", got)
 	}
 }
