@@ -170,7 +170,7 @@ var corpus = []struct {
 	}},
 	{"whiteouts", func(b builder) {
 		b.put("/dir/gone", special(tree.TypeChar|0o600, 0, 0))
-		b.put("/dir/gone2", withXattrs(special(tree.TypeChar|0, 0, 0), "user.x", "y", "trusted.overlay.y", "z"))
+		b.put("/dir/gone2", withXattrs(special(tree.TypeChar, 0, 0), "user.x", "y", "trusted.overlay.y", "z"))
 		b.put("/gone", special(tree.TypeChar|0o644, 0, 0))
 		b.put("/other/file", content(1, 1))
 		b.link("/dir/gone", "/other/linked")

@@ -98,3 +98,12 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// Only the kernel's own white space ends a parameter: other bytes that are no
+// valid UTF-8 are part of it.
+func TestSplitKnowsBytesNotCharacters(t *testing.T) {
+	params := split("\xa0a=1\xffb \xfe")
+	if len(params) != 2 || params[0].value != "1\xffb" || params[1].key != "\xfe" {
+		t.Errorf("split = %+v", params)
+	}
+}

@@ -14,7 +14,7 @@ type param struct {
 // follows "--" belongs to the next init and is left out.
 func split(line string) []param {
 	var params []param
-	for line = strings.TrimLeft(line, spaces); line != ""; line = strings.TrimLeft(line, spaces) {
+	for line = trimSpaces(line); line != ""; line = trimSpaces(line) {
 		end := wordEnd(line)
 		word := line[:end]
 		line = line[end:]
@@ -26,8 +26,15 @@ func split(line string) []param {
 	return params
 }
 
-// spaces are the kernel's: isspace of lib/ctype.c.
-const spaces = " \t\n\v\f\r\xa0"
+// isSpace is the kernel's isspace (lib/ctype.c): bytes, not characters.
+func isSpace(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' || c == 0xa0 }
+
+func trimSpaces(line string) string {
+	for line != "" && isSpace(line[0]) {
+		line = line[1:]
+	}
+	return line
+}
 
 func wordEnd(line string) int {
 	quoted := false
@@ -35,7 +42,7 @@ func wordEnd(line string) int {
 		switch {
 		case line[i] == '"':
 			quoted = !quoted
-		case !quoted && strings.IndexByte(spaces, line[i]) >= 0:
+		case !quoted && isSpace(line[i]):
 			return i
 		}
 	}
