@@ -17,35 +17,66 @@ const diskAlign = 1 << 20
 //	0              protective MBR, GPT
 //	1 MiB          EFI system partition "esp"
 //	next whole MiB partition "root" with the root image
+//	next whole MiB partition for what changes, if there is one
 //	end            backup GPT
 //
-// What DiskSize adds to that stays free behind the root partition.
+// What DiskSize adds to that, and no partition takes, stays free before the end.
 func newDisk(in Input) (*extent.Image, error) {
 	const espStart = diskAlign
 	esp, err := newESP(in, espStart/gpt.SectorSize)
 	if err != nil {
 		return nil, err
 	}
-	rootStart := alignUp(espStart+esp.Size(), diskAlign)
-	rootSize := alignUp(in.RootImage.Size, 4096)
-	size, err := diskSize(in.DiskSize, alignUp(rootStart+rootSize+gpt.TailSectors*gpt.SectorSize, diskAlign))
+	at, err := placeParts(in, espStart+esp.Size())
 	if err != nil {
 		return nil, err
 	}
-	table, err := gpt.New(size, in.ID("disk"), []gpt.Partition{
+	disk := extent.New(at.size)
+	disk.AddImage(espStart, "EFI system partition", esp)
+	disk.AddFile(at.root, in.RootImage.Size, in.RootImage.Path, in.RootImage.Open)
+	partitions := []gpt.Partition{
 		{Type: gpt.ESP, ID: in.ID("esp"), Name: "esp", Start: espStart / gpt.SectorSize, Sectors: esp.Size() / gpt.SectorSize},
-		{Type: in.Arch.RootType, ID: in.ID("root"), Name: "root", Start: rootStart / gpt.SectorSize, Sectors: rootSize / gpt.SectorSize,
+		{Type: in.Arch.RootType, ID: in.ID("root"), Name: "root", Start: at.root / gpt.SectorSize, Sectors: at.rootSize / gpt.SectorSize,
 			Attributes: gpt.ReadOnly},
-	})
+	}
+	if in.Persist != nil {
+		persist, err := newPersist(in, at.size-diskTail-at.persist)
+		if err != nil {
+			return nil, err
+		}
+		disk.AddImage(at.persist, "persist partition", persist)
+		partitions = append(partitions, persistEntry(in, at.persist, persist.Size()))
+	}
+	table, err := gpt.New(at.size, in.ID("disk"), partitions)
 	if err != nil {
 		return nil, fmt.Errorf("laying out the disk: %w", err)
 	}
-	disk := extent.New(size)
 	disk.AddBytes(0, table.Head)
-	disk.AddImage(espStart, "EFI system partition", esp)
-	disk.AddFile(rootStart, in.RootImage.Size, in.RootImage.Path, in.RootImage.Open)
 	disk.AddBytes(table.TailOffset, table.Tail)
 	return disk, nil
+}
+
+// diskTail is what the backup table takes at a disk's end, in bytes.
+const diskTail = gpt.TailSectors * gpt.SectorSize
+
+// diskPlaces says where the parts of a disk begin, in bytes.
+type diskPlaces struct {
+	root, rootSize int64
+	persist        int64
+	size           int64 // of the disk
+}
+
+// placeParts places what comes behind the EFI system partition.
+func placeParts(in Input, espEnd int64) (diskPlaces, error) {
+	at := diskPlaces{root: alignUp(espEnd, diskAlign), rootSize: alignUp(in.RootImage.Size, 4096)}
+	end := at.root + at.rootSize
+	if in.Persist != nil {
+		at.persist = alignUp(end, diskAlign)
+		end = at.persist + in.Persist.minSize()
+	}
+	var err error
+	at.size, err = diskSize(in.DiskSize, alignUp(end+diskTail, diskAlign))
+	return at, err
 }
 
 // diskSize returns the size to make, in bytes: what was asked, or what is

@@ -81,6 +81,9 @@ type Input struct {
 	// DiskSize is the size of disk images in bytes; 0 means as small as the
 	// content.
 	DiskSize int64
+	// Persist is the partition of disk images for what changes on a machine; nil
+	// means none.
+	Persist *Persist
 	// BaseURL is where the ipxe script finds the files of kernel-initrd, with
 	// a slash at its end; "" means relative to the script.
 	BaseURL string

@@ -22,9 +22,15 @@ const (
 	TailSectors = 33
 	// ESP is the type of an EFI system partition.
 	ESP = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
+	// LinuxData is the type of a partition with data that no program mounts by
+	// its type (UAPI Discoverable Partitions Specification, "Generic Linux Data").
+	LinuxData = "0fc63daf-8483-4772-8e79-3d69d8477de4"
 	// ReadOnly is the partition attribute that asks for a read-only mount (UAPI
 	// Discoverable Partitions Specification, "Partition Flags").
 	ReadOnly = 1 << 60
+	// NoAuto is the partition attribute that asks not to be mounted without
+	// being told to (the same).
+	NoAuto = 1 << 63
 )
 
 // Partition is one entry of the table.
