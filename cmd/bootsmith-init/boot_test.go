@@ -143,6 +143,38 @@ func TestFindInit(t *testing.T) {
 	}
 }
 
+// What starts an init is looked at, too.
+func TestFindInitFollowsInterpreters(t *testing.T) {
+	root := t.TempDir()
+	for name, text := range map[string]string{
+		"ok": "#!/script -x\n", "script": "#!/program\n", "program": "x", "loop": "#!/loop\n",
+		"missing": "#!/none\n", "relative": "#!script\n",
+	} {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(root, "plain"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "notprogram"), []byte("#!/plain\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := findInit(root, []string{"/missing", "/ok"}); err != nil || got != "/ok" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	for path, want := range map[string]string{
+		"/missing":    "its interpreter /none: no such file",
+		"/loop":       "scripts that need interpreters",
+		"/relative":   "not an absolute path",
+		"/notprogram": "its interpreter /plain: not an executable file",
+	} {
+		if _, err := findInit(root, []string{path}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", path, err, want)
+		}
+	}
+}
+
 func TestCheckMountPoints(t *testing.T) {
 	root := t.TempDir()
 	for _, dir := range moved() {

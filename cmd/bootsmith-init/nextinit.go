@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/powernode/bootsmith/cmd/bootsmith-init/internal/program"
 	"github.com/powernode/bootsmith/cmd/bootsmith-init/internal/remedy"
 )
 
@@ -72,23 +73,48 @@ func findInit(root string, candidates []string) (string, error) {
 
 var errNotExecutable = errors.New("not an executable file")
 
-// checkProgram opens path in the root as a program that lives there would see
-// it, absolute links included, and reads all of it: a damaged block is reported
-// now, and not by the kernel's panic after init got a bus error.
+// maxInterpreters bounds a chain of interpreters, as the kernel does (fs/exec.c,
+// exec_binprm).
+const maxInterpreters = 5
+
+// checkProgram reads all of a program, and of the interpreters and the dynamic
+// loader that start it: a damaged block is reported now, and not by the kernel's
+// panic after init got a bus error.
 func checkProgram(root int, path string) error {
+	next, err := readProgram(root, path)
+	for range maxInterpreters {
+		if err != nil || next == "" {
+			return err
+		}
+		if path = next; path[0] != '/' {
+			return fmt.Errorf("its interpreter %q is not an absolute path", path)
+		}
+		if next, err = readProgram(root, path); err != nil {
+			err = fmt.Errorf("its interpreter %s: %w", path, err)
+		}
+	}
+	return errors.New("its interpreters are scripts that need interpreters")
+}
+
+// readProgram reads a program to its end and returns what the kernel loads to
+// run it. Paths are followed as a program that lives in the root would follow
+// them, absolute links included.
+func readProgram(root int, path string) (interpreter string, err error) {
 	fd, err := unix.Openat2(root, path, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK, Resolve: unix.RESOLVE_IN_ROOT})
 	if err != nil {
-		return err
+		return "", err
 	}
 	f := os.NewFile(uintptr(fd), path)
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return err
+		return "", err
 	}
 	if !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
-		return errNotExecutable
+		return "", errNotExecutable
 	}
-	_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{f}, make([]byte, mib))
-	return err
+	if _, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{f}, make([]byte, mib)); err != nil {
+		return "", err
+	}
+	return program.Interpreter(f)
 }
