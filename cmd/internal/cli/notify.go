@@ -66,15 +66,11 @@ func runNotify(ctx context.Context, env Env, flags notifyFlags, output string, p
 	if err != nil {
 		return err
 	}
-	resent, err := sender.Flush(ctx)
-	if err != nil {
-		return fault.Default(fault.Callback, err)
+	done, err := flushOutbox(ctx, sender)
+	if err != nil && !refused(err) {
+		return err
 	}
-	done := map[string]bool{}
-	for _, s := range resent {
-		done[s.Event.OCIRef] = true
-	}
-	var errs []error
+	errs := []error{err}
 	for _, p := range pubs.Publications {
 		if done[p.OCIRef] {
 			continue
@@ -94,6 +90,24 @@ func runNotify(ctx context.Context, env Env, flags notifyFlags, output string, p
 		fmt.Fprintf(env.Stderr, "%-28s           %s %s: %s\n", "notify", p.Arch, p.Family, r.Status)
 	}
 	return errors.Join(errs...)
+}
+
+// flushOutbox resends what the outbox holds. It returns the references that have
+// had their turn: those that were taken, and those that were refused again.
+func flushOutbox(ctx context.Context, sender *callback.Sender) (map[string]bool, error) {
+	done := map[string]bool{}
+	resent, err := sender.Flush(ctx)
+	for _, s := range resent {
+		done[s.Event.OCIRef] = true
+	}
+	held, herr := sender.Pending()
+	for _, e := range held {
+		done[e.OCIRef] = true
+	}
+	if err == nil {
+		err = herr
+	}
+	return done, err
 }
 
 // refused tells whether the platform answered and said no.
