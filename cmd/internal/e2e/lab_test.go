@@ -104,12 +104,18 @@ func (l *lab) variables(secret callback.Secret) map[string]string {
 // folder.
 func (l *lab) published(t *testing.T) string {
 	t.Helper()
-	dir := smallBuild(t)
+	dir := smallBuild(t, labPlatform)
+	l.publish(t, dir)
+	return dir
+}
+
+// publish publishes a build to the lab's registry.
+func (l *lab) publish(t *testing.T, dir string) {
+	t.Helper()
 	got := bootsmith(t.Context(), l.variables(labSecret), "publish", "--output-dir", dir, "--repository", l.stack.Registry+"/acme/images")
 	if got.Code != cli.ExitOK {
 		t.Fatalf("publish ended with %d:\n%s", got.Code, got.stderr)
 	}
-	return dir
 }
 
 // publication waits until the ingest side has judged what it was told of.
@@ -131,7 +137,7 @@ func (l *lab) publication(t *testing.T) ingest.Publication {
 }
 
 // smallBuild writes what a build of one tiny artifact leaves.
-func smallBuild(t *testing.T) string {
+func smallBuild(t *testing.T, platform string) string {
 	t.Helper()
 	dir := t.TempDir()
 	write := func(path, text string) manifest.File {
@@ -147,7 +153,7 @@ func smallBuild(t *testing.T) string {
 	}
 	const script = "ipxe/boot.ipxe"
 	m := &manifest.Manifest{
-		SchemaVersion: manifest.SchemaVersion, Platform: labPlatform, Arch: "amd64", GitSHA: strings.Repeat("ab", 20), Variants: []string{"ipxe"},
+		SchemaVersion: manifest.SchemaVersion, Platform: platform, Arch: "amd64", GitSHA: strings.Repeat("ab", 20), Variants: []string{"ipxe"},
 		ComposefsDigest: strings.Repeat("c", 64), FsverityRootHash: strings.Repeat("c", 64), RootHash: strings.Repeat("d", 64),
 		Created: time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), PlanDigest: strings.Repeat("e", 64), DefinitionSHA256: strings.Repeat("f", 64),
 		Families: []manifest.Family{{Name: "ipxe", Main: script, Files: []manifest.FamilyFile{{Path: script, MediaType: "text/plain"}}}},

@@ -25,7 +25,7 @@ func closedPort(t *testing.T) string {
 func TestRegistryDown(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, "")
-	dir, registry := smallBuild(t), closedPort(t)
+	dir, registry := smallBuild(t, labPlatform), closedPort(t)
 	before, err := listFiles(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -110,5 +110,30 @@ func TestWrongIdentity(t *testing.T) {
 	p := l.publication(t)
 	if p.Status != "failed" || p.PublicationStatus != "cosign_verify_failed" || p.PublicationError == "" || p.Current {
 		t.Errorf("the publication is %s %s: %s; current: %v", p.Status, p.PublicationStatus, p.PublicationError, p.Current)
+	}
+}
+
+// TestRefusedEventHoldsNothingBack has the platform refuse an event for good,
+// since it is of an unknown platform, and take that of the next build all the same.
+func TestRefusedEventHoldsNothingBack(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, "")
+	dir := smallBuild(t, "stranger")
+	l.publish(t, dir)
+	notify := func() outcome {
+		return bootsmith(t.Context(), l.variables(labSecret), "notify", "--output-dir", dir)
+	}
+	wantFailure(t, notify(), cli.ExitCallback, "amd64 ipxe", "unknown_platform")
+
+	if err := os.RemoveAll(filepath.Join(dir, "amd64")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(smallBuild(t, labPlatform), "amd64"), filepath.Join(dir, "amd64")); err != nil {
+		t.Fatal(err)
+	}
+	l.publish(t, dir)
+	wantFailure(t, notify(), cli.ExitCallback, "resending", "unknown_platform")
+	if p := l.publication(t); p.Status != "published" {
+		t.Errorf("the publication is %s %s: %s", p.Status, p.PublicationStatus, p.PublicationError)
 	}
 }
