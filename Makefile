@@ -37,6 +37,9 @@ test: deps-test init ## Run the tests, foreign readers included
 boot: deps-test init ## Boot what was built in QEMU, both architectures
 	$(GO) test -count=1 -timeout 30m -tags boot -v -run 'TestBoot' ./cmd/internal/vm
 
+repro: deps-test init ## Build as other users on other hosts would and compare every byte
+	$(GO) test -count=1 -timeout 20m -tags repro -v -run 'TestReproducible|TestPeakMemory' ./cmd/internal/e2e
+
 bench: init ## Measure speed and memory
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
@@ -44,12 +47,13 @@ lint: ## Check format, vet, staticcheck and go.mod
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo 'run gofmt -w on these files'; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags boot ./cmd/internal/vm
+	$(GO) vet -tags repro ./cmd/internal/e2e
 	$(GO) mod tidy -diff
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) ./...
 
 STATICCHECK := v0.8.2
 
-ci: lint test boot demo ## Everything that has to pass
+ci: lint test repro boot demo ## Everything that has to pass
 
 clean: ## Delete what was built; the caches stay
 	rm -rf $(BIN) build $(STATE) builder/initramfs/bin/init-*
