@@ -14,7 +14,7 @@ func (f *File) Resolve(path string) string {
 }
 
 func (f *File) validateFolders() error {
-	for _, x := range []struct{ field, path string }{{"files", f.Files}, {"esp", f.ESP}} {
+	for _, x := range []struct{ field, path string }{{"files", f.Files}, {"esp", f.ESP}, {"initramfs.files", f.Initramfs.Files}} {
 		if x.path == "" {
 			continue
 		}

@@ -36,6 +36,7 @@ func Schema(families []string) ([]byte, error) {
 	root.Properties["disk"].Properties["size"].Pattern = `^[1-9][0-9]*(MiB|GiB|TiB)$`
 	root.Properties["root"].Required = []string{"packages"}
 	root.Properties["root"].Properties["packages"].Required = []string{"suite", "include"}
+	root.Properties["rpi4"].Required = []string{"firmware"}
 	b, err := json.MarshalIndent(root, "", "  ")
 	return append(b, '\n'), err
 }

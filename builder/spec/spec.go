@@ -9,18 +9,21 @@ const FileName = "platform.yaml"
 // Definition is a platform: one operating system, described once, from which
 // the artifacts of all families and architectures are built.
 type Definition struct {
-	Name          string   `yaml:"name" doc:"the platform's name: file names, the webhook's platform_name and the repository's last part"`
-	Architectures []string `yaml:"architectures" doc:"what to build for; default: all"`
-	Families      []string `yaml:"families" doc:"the artifact families to build; default: all"`
-	Root          Root     `yaml:"root" doc:"where the root file system comes from"`
-	Kernel        Kernel   `yaml:"kernel" doc:"where the kernel comes from"`
-	Cmdline       []string `yaml:"cmdline" doc:"kernel parameters; ${console} and ${arch} are replaced; default: console=${console}"`
-	Files         string   `yaml:"files" doc:"folder laid over the root: symlinks and executable bits are kept, owner is root"`
-	Permissions   []Access `yaml:"permissions" doc:"modes and owners of single paths of the root, applied last"`
-	ESP           string   `yaml:"esp" doc:"folder with further files for the EFI system partition"`
-	Disk          Disk     `yaml:"disk" doc:"the disk images of raw and qcow2"`
-	IPXE          IPXE     `yaml:"ipxe" doc:"the network boot script"`
-	Publish       Publish  `yaml:"publish" doc:"where artifacts are pushed"`
+	Name          string     `yaml:"name" doc:"the platform's name: file names, the webhook's platform_name and the repository's last part"`
+	Architectures []string   `yaml:"architectures" doc:"what to build for; default: all"`
+	Families      []string   `yaml:"families" doc:"the artifact families to build; default: all, with disk-image-rpi4 when there is rpi4"`
+	Root          Root       `yaml:"root" doc:"where the root file system comes from"`
+	Kernel        Kernel     `yaml:"kernel" doc:"where the kernel comes from"`
+	Cmdline       []string   `yaml:"cmdline" doc:"kernel parameters; ${console} and ${arch} are replaced; default: console=${console}"`
+	Files         string     `yaml:"files" doc:"folder laid over the root: symlinks and executable bits are kept, owner is root"`
+	Permissions   []Access   `yaml:"permissions" doc:"modes and owners of single paths of the root, applied last"`
+	ESP           string     `yaml:"esp" doc:"folder with further files for the EFI system partition"`
+	Disk          Disk       `yaml:"disk" doc:"the disk images of raw and qcow2"`
+	IPXE          IPXE       `yaml:"ipxe" doc:"the network boot script"`
+	Initramfs     Initramfs  `yaml:"initramfs" doc:"what is added to the initramfs"`
+	SecureBoot    SecureBoot `yaml:"secure_boot" doc:"who signs the unified kernel image for UEFI Secure Boot; default: nobody"`
+	RPi4          *RPi4      `yaml:"rpi4" doc:"what the family disk-image-rpi4 needs; it is built when this is there"`
+	Publish       Publish    `yaml:"publish" doc:"where artifacts are pushed"`
 }
 
 // Root is the root's one source.

@@ -58,7 +58,7 @@ func (f *File) line(field string) int {
 }
 
 func (f *File) validate() error {
-	checks := []func() error{f.validateName, f.validateArchitectures, f.validateRoot, f.validateKernel, f.validateCmdline, f.validatePermissions, f.validateDisk, f.validateFolders}
+	checks := []func() error{f.validateName, f.validateArchitectures, f.validateRoot, f.validateKernel, f.validateCmdline, f.validatePermissions, f.validateDisk, f.validateInitramfs, f.validateSecureBoot, f.validateRPi4, f.validateFolders}
 	for _, check := range checks {
 		if err := check(); err != nil {
 			return err
