@@ -3,8 +3,10 @@ package families
 import (
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
 
+	"github.com/powernode/bootsmith/arch"
 	"github.com/powernode/bootsmith/families/internal/extent"
 	"github.com/powernode/bootsmith/families/internal/gpt"
 	isofs "github.com/powernode/bootsmith/families/internal/iso"
@@ -60,4 +62,55 @@ func newVolume(in Input) (*extent.Image, error) {
 	volume.AddBytes(0, table.Head)
 	volume.AddBytes(table.TailOffset, table.Tail)
 	return volume, nil
+}
+
+// Prove implements Prover.
+func (iso) Prove(ctx context.Context, dir string, a arch.Arch) (Proof, error) {
+	f, err := openOnly(dir, "iso")
+	if err != nil {
+		return Proof{}, err
+	}
+	defer f.Close()
+	return proveVolume(ctx, f, f.size, a)
+}
+
+// proveVolume reads what firmware starts from an optical drive, makes sure that
+// it starts the same from a disk, and reads the root image.
+func proveVolume(ctx context.Context, r io.ReaderAt, size int64, a arch.Arch) (Proof, error) {
+	volume, err := isofs.OpenImage(r, size)
+	if err != nil {
+		return Proof{}, err
+	}
+	boot, err := volume.BootImage()
+	if err != nil {
+		return Proof{}, err
+	}
+	disk, err := gpt.Read(r, size)
+	if err != nil {
+		return Proof{}, err
+	}
+	esp, err := partition(r, disk, gpt.ESP, "EFI system partition")
+	if err != nil {
+		return Proof{}, err
+	}
+	_, bootStart, _ := boot.Outer()
+	_, espStart, _ := esp.Outer()
+	if bootStart != espStart {
+		return Proof{}, fmt.Errorf("an optical drive boots from byte %d, a disk from byte %d", bootStart, espStart)
+	}
+	args, program, err := readESP(esp, a)
+	if err != nil {
+		return Proof{}, err
+	}
+	root, err := volume.OpenFile(rootImageFile)
+	if err != nil {
+		return Proof{}, err
+	}
+	if err := args.check(ctx, root, root.Size()); err != nil {
+		return Proof{}, fmt.Errorf("reading /%s that %s names: %w", rootImageFile, program, err)
+	}
+	p := args.proof()
+	p.note("command line of %s, through El Torito and the GPT", program)
+	p.note("/%s: dm-verity tree, root.cfs, every object", rootImageFile)
+	return p, nil
 }

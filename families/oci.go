@@ -2,9 +2,13 @@ package families
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
+	"io"
 	"time"
 
+	"github.com/powernode/bootsmith/arch"
+	"github.com/powernode/bootsmith/builder/composefs"
 	"github.com/powernode/bootsmith/builder/tree"
 	"github.com/powernode/bootsmith/families/internal/ocilayout"
 )
@@ -26,9 +30,11 @@ const (
 	ociRevision  = "org.opencontainers.image.revision"
 	ociTitle     = "org.opencontainers.image.title"
 
-	// ociLayer annotates a layer's descriptor: "root" or "boot". The root
-	// digest can be computed again from the root layers alone.
-	ociLayer = "dev.powernode.bootsmith.layer"
+	// ociLayer annotates a layer's descriptor. The root digest can be computed
+	// again from the root layers alone.
+	ociLayer     = "dev.powernode.bootsmith.layer"
+	ociLayerRoot = "root"
+	ociLayerBoot = "boot"
 )
 
 // ociTag names the image in its layout.
@@ -50,12 +56,12 @@ func (f oci) Build(ctx context.Context, in Input, out *Sink) error {
 	if err != nil {
 		return err
 	}
-	root.Comment, root.Annotations = "root file system", map[string]string{ociLayer: "root"}
+	root.Comment, root.Annotations = "root file system", map[string]string{ociLayer: ociLayerRoot}
 	top, err := out.writeLayer(ctx, boot.tree, boot.contents)
 	if err != nil {
 		return err
 	}
-	top.Comment, top.Annotations = "kernel "+in.KernelVersion+", initramfs and bootc's files", map[string]string{ociLayer: "boot"}
+	top.Comment, top.Annotations = "kernel "+in.KernelVersion+", initramfs and bootc's files", map[string]string{ociLayer: ociLayerBoot}
 	return out.writeImage(f.image(in, root, top))
 }
 
@@ -134,4 +140,56 @@ func (s *Sink) writeImage(image ocilayout.Image) error {
 		}
 	}
 	return nil
+}
+
+// Prove implements Prover. The root digest is computed from the root layers; the
+// root hash is only named, for the image has no root.img.
+func (oci) Prove(ctx context.Context, dir string, a arch.Arch) (Proof, error) {
+	image, err := ocilayout.Open(dir)
+	if err != nil {
+		return Proof{}, err
+	}
+	if image.Config.Architecture != a.Name {
+		return Proof{}, fmt.Errorf("the image is for %q, not %q", image.Config.Architecture, a.Name)
+	}
+	labels := image.Config.Config.Labels
+	for _, name := range []string{ociComposefs, ociRootHash} {
+		if one, two := labels[name], image.Manifest.Annotations[name]; one != two {
+			return Proof{}, fmt.Errorf("the label %s is %q, the annotation of the manifest %q", name, one, two)
+		}
+	}
+	root, layers, err := readRoot(ctx, image)
+	if err != nil {
+		return Proof{}, err
+	}
+	digest, err := composefs.WriteImage(io.Discard, root)
+	if err != nil {
+		return Proof{}, err
+	}
+	p := Proof{RootDigest: hex.EncodeToString(digest[:]), RootHash: labels[ociRootHash]}
+	if p.RootDigest != labels[ociComposefs] {
+		return Proof{}, fmt.Errorf("the root layers have the digest %s, the label %s is %q", p.RootDigest, ociComposefs, labels[ociComposefs])
+	}
+	p.note("labels and annotations, which alone name the root hash")
+	p.note("%d root layers: every name, attribute and byte", layers)
+	return p, nil
+}
+
+// readRoot applies the root layers of an image and counts them.
+func readRoot(ctx context.Context, image *ocilayout.Opened) (root *tree.Tree, layers int, err error) {
+	root = tree.New(0)
+	for n, d := range image.Manifest.Layers {
+		if d.Annotations[ociLayer] != ociLayerRoot {
+			continue
+		}
+		layers++
+		err := image.Layer(ctx, n, func(r io.Reader) error { return ocilayout.Apply(root, r, &ocilayout.Digests{}) })
+		if err != nil {
+			return nil, 0, err
+		}
+	}
+	if layers == 0 {
+		return nil, 0, fmt.Errorf("no layer has the annotation %s=%s", ociLayer, ociLayerRoot)
+	}
+	return root, layers, nil
 }

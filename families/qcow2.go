@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime"
 
+	"github.com/powernode/bootsmith/arch"
 	"github.com/powernode/bootsmith/families/internal/extent"
 	format "github.com/powernode/bootsmith/families/internal/qcow2"
 )
@@ -38,4 +39,18 @@ func compress(ctx context.Context, disk *extent.Image, scratch string, out exten
 		return err
 	}
 	return w.Finish(out)
+}
+
+// Prove implements Prover.
+func (qcow2) Prove(ctx context.Context, dir string, a arch.Arch) (Proof, error) {
+	f, err := openOnly(dir, "qcow2")
+	if err != nil {
+		return Proof{}, err
+	}
+	defer f.Close()
+	disk, err := format.OpenImage(f, f.size)
+	if err != nil {
+		return Proof{}, err
+	}
+	return proveDisk(ctx, disk, disk.Size(), a)
 }
