@@ -47,6 +47,9 @@ type QEMU struct {
 	Code, Vars, FirmwarePackage string
 	// CDROM are the arguments that attach drive "cd0" as an optical drive.
 	CDROM []string
+	// SATA are the arguments that attach drive "d0" as a SATA disk; none if the
+	// firmware can't boot from one.
+	SATA []string
 }
 
 // All returns the architectures in the order in which they are built.
@@ -93,6 +96,7 @@ func amd64() Arch {
 			Vars:            "/usr/share/OVMF/OVMF_VARS_4M.fd",
 			FirmwarePackage: "ovmf",
 			CDROM:           []string{"-device", "ide-cd,drive=cd0,bus=ide.0,bootindex=0"},
+			SATA:            []string{"-device", "ide-hd,drive=d0,bus=ide.0,bootindex=0"},
 		},
 	}
 }

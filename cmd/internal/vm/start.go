@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"syscall"
 
+	"github.com/powernode/bootsmith/arch"
 	"github.com/powernode/bootsmith/builder/fault"
 )
 
@@ -16,13 +17,18 @@ import (
 // port is connected to stdin and console; with monitor, QEMU's escape keys
 // (Ctrl-A X ends it) are on, so that Ctrl-C reaches the guest.
 func (m Machine) Run(ctx context.Context, stdin io.Reader, console io.Writer, monitor bool) error {
-	if err := m.checkTools(); err != nil {
+	if err := checkTools(m.Arch.QEMU); err != nil {
 		return err
 	}
 	args, err := m.Command()
 	if err != nil {
 		return err
 	}
+	return Start(ctx, args, stdin, console, monitor)
+}
+
+// Start is Run for arguments that the caller put together.
+func Start(ctx context.Context, args []string, stdin io.Reader, console io.Writer, monitor bool) error {
 	serial := "stdio"
 	if monitor {
 		serial = "mon:stdio"
@@ -37,8 +43,7 @@ func (m Machine) Run(ctx context.Context, stdin io.Reader, console io.Writer, mo
 	return ctx.Err()
 }
 
-func (m Machine) checkTools() error {
-	q := m.Arch.QEMU
+func checkTools(q arch.QEMU) error {
 	if _, err := exec.LookPath(q.Binary); err != nil {
 		return fault.Toolf("looking for %s: %w", q.Binary, errors.Unwrap(err)).WithFix("install the package %s", q.Package)
 	}

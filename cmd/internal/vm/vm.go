@@ -6,8 +6,6 @@
 package vm
 
 import (
-	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -21,6 +19,8 @@ type Machine struct {
 	Arch arch.Arch
 	// Dir is build/<arch>, Family the name of one of its folders.
 	Dir, Family string
+	// Medium is one of Media; "" stands for the family's first.
+	Medium string
 	// MemoryMiB is the guest's memory; 0 means DefaultMemory.
 	MemoryMiB int
 	// Scratch is a folder for files that the machine needs while it runs.
@@ -30,56 +30,49 @@ type Machine struct {
 // DefaultMemory is enough for the firmware, a UKI and a root in memory, in MiB.
 const DefaultMemory = 768
 
-// Families returns the names of the families that Command can boot.
-func Families() []string {
-	var names []string
-	for _, m := range media {
-		names = append(names, m.family)
-	}
-	return names
-}
-
-// medium is how a family's file becomes a machine's boot medium.
-type medium struct {
-	family  string
-	pattern string
-	args    func(m Machine, file string) ([]string, error)
-}
-
-var media = []medium{
-	{"kernel-initrd", "vmlinuz", direct},
-	{"raw", "*.img", func(m Machine, file string) ([]string, error) { return disk(m, file, "raw"), nil }},
-	{"iso", "*.iso", optical},
-	{"qcow2", "*.qcow2", func(m Machine, file string) ([]string, error) { return disk(m, file, "qcow2"), nil }},
-}
-
 // Command returns QEMU's arguments without the serial port, which is the
-// caller's to connect. A missing artifact is an error of class Input.
+// caller's to connect. A missing artifact and a medium that the machine doesn't
+// have are errors of class Input.
 func (m Machine) Command() ([]string, error) {
-	for _, x := range media {
-		if x.family != m.Family {
-			continue
-		}
-		file, err := m.find(x.pattern)
-		if err != nil {
-			return nil, err
-		}
-		args, err := x.args(m, file)
-		if err != nil {
-			return nil, err
-		}
-		return append(m.base(), args...), nil
+	f, err := familyOf(m.Family)
+	if err != nil {
+		return nil, err
 	}
-	return nil, fault.Inputf("booting family %q: can't be started in a virtual machine", m.Family).WithFix("use one of %s", strings.Join(Families(), ", "))
+	attach, err := f.medium(m)
+	if err != nil {
+		return nil, err
+	}
+	file, err := m.find(f.pattern)
+	if err != nil {
+		return nil, err
+	}
+	args, err := attach(m, f, file)
+	if err != nil {
+		return nil, err
+	}
+	return append(Base(m.Arch, m.MemoryMiB), args...), nil
 }
 
-func (m Machine) base() []string {
-	memory := m.MemoryMiB
-	if memory == 0 {
-		memory = DefaultMemory
+// Base returns the arguments of a machine that has nothing to boot from, not
+// even firmware for it, and no serial port. 0 MiB stand for DefaultMemory.
+func Base(a arch.Arch, memoryMiB int) []string {
+	if memoryMiB == 0 {
+		memoryMiB = DefaultMemory
 	}
-	args := append([]string{m.Arch.QEMU.Binary, "-accel", "tcg"}, m.Arch.QEMU.Args...)
-	return append(args, "-m", strconv.Itoa(memory), "-smp", "1", "-display", "none", "-nodefaults", "-no-reboot")
+	args := append([]string{a.QEMU.Binary, "-accel", "tcg"}, a.QEMU.Args...)
+	return append(args, "-m", strconv.Itoa(memoryMiB), "-smp", "1", "-display", "none", "-nodefaults", "-no-reboot")
+}
+
+// Firmware returns the arguments that attach the UEFI firmware with a file of
+// variables, which stays as it is: changes are dropped. "" stands for none.
+func Firmware(a arch.Arch, vars string) []string {
+	if vars == "" {
+		vars = a.QEMU.Vars
+	}
+	return []string{
+		"-drive", "if=pflash,unit=0,format=raw,readonly=on,file=" + a.QEMU.Code,
+		"-drive", "if=pflash,unit=1,format=raw,snapshot=on,file=" + escape(vars),
+	}
 }
 
 func (m Machine) find(pattern string) (string, error) {
@@ -88,42 +81,6 @@ func (m Machine) find(pattern string) (string, error) {
 		return "", fault.Inputf("booting %q: found %d files %s there", filepath.Join(m.Dir, m.Family), len(found), pattern).WithFix("build the family first")
 	}
 	return found[0], nil
-}
-
-// firmware attaches the UEFI firmware; changes to its variables are dropped.
-func firmware(a arch.Arch) []string {
-	return []string{
-		"-drive", "if=pflash,unit=0,format=raw,readonly=on,file=" + a.QEMU.Code,
-		"-drive", "if=pflash,unit=1,format=raw,snapshot=on,file=" + a.QEMU.Vars,
-	}
-}
-
-func disk(m Machine, file, format string) []string {
-	return append(firmware(m.Arch),
-		"-drive", "if=none,id=d0,snapshot=on,format="+format+",file="+escape(file),
-		"-device", "virtio-blk-pci,drive=d0,bootindex=0")
-}
-
-func optical(m Machine, file string) ([]string, error) {
-	args := append(firmware(m.Arch), "-drive", "if=none,id=cd0,media=cdrom,readonly=on,format=raw,file="+escape(file))
-	return append(args, m.Arch.QEMU.CDROM...), nil
-}
-
-// direct boots kernel, root and initramfs as a boot loader hands them over.
-// QEMU takes one initrd, so the two are joined. The initramfs comes first, so
-// that its init can say when the memory is too small for the root.
-func direct(m Machine, kernel string) ([]string, error) {
-	dir := filepath.Dir(kernel)
-	line, err := os.ReadFile(filepath.Join(dir, "cmdline"))
-	if err != nil {
-		return nil, fault.Inputf("reading the kernel command line: %w", err).WithFix("build the family first")
-	}
-	initrd := filepath.Join(m.Scratch, "initrd")
-	if err := join(initrd, filepath.Join(dir, "initramfs.cpio.zst"), filepath.Join(dir, "root.cpio")); err != nil {
-		return nil, fmt.Errorf("joining the initrds: %w", err)
-	}
-	cmdline := strings.Join(append([]string{strings.TrimSpace(string(line))}, m.Arch.QEMU.Kernel...), " ")
-	return []string{"-kernel", kernel, "-initrd", initrd, "-append", cmdline}, nil
 }
 
 // escape doubles commas, which separate options in QEMU's arguments.

@@ -51,6 +51,46 @@ func TestCommandForEachFamily(t *testing.T) {
 	}
 }
 
+func TestEveryMediumHasItsDevice(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir, map[string]string{
+		"raw/x.img": "", "iso/x.iso": "", "kernel-initrd/vmlinuz": "", "kernel-initrd/cmdline": "quiet\n",
+		"kernel-initrd/initramfs.cpio.zst": "", "kernel-initrd/root.cpio": "", "kernel-initrd/root.img": "",
+	})
+	devices := map[string]string{
+		"initrd": "-initrd", "disk": "root.img", "virtio": "virtio-blk-pci", "scsi": "scsi-hd", "nvme": "nvme,",
+		"usb": "usb-storage", "sata": "ide-hd", "optical": "-cd", "usb-optical": "usb-storage,drive=cd0",
+	}
+	amd64, _ := arch.Lookup("amd64")
+	for _, family := range []string{"raw", "iso", "kernel-initrd"} {
+		media := Media(family, amd64)
+		for _, medium := range media {
+			args, err := Machine{Arch: amd64, Dir: dir, Family: family, Medium: medium, Scratch: t.TempDir()}.Command()
+			if err != nil || !strings.Contains(strings.Join(args, " "), devices[medium]) {
+				t.Errorf("%s by %s: %q, %v", family, medium, args, err)
+			}
+		}
+		first, err := Machine{Arch: amd64, Dir: dir, Family: family, Scratch: t.TempDir()}.Command()
+		if err != nil || !strings.Contains(strings.Join(first, " "), devices[media[0]]) {
+			t.Errorf("%s: %q, %v", family, first, err)
+		}
+	}
+	if got := Media("oci", amd64); got != nil {
+		t.Errorf("oci: %q", got)
+	}
+}
+
+// The firmware for arm64 can't boot from SATA disks.
+func TestMediaThatAreMissing(t *testing.T) {
+	arm64, _ := arch.Lookup("arm64")
+	for _, medium := range []string{"sata", "floppy"} {
+		_, err := Machine{Arch: arm64, Family: "raw", Medium: medium}.Command()
+		if fault.ClassOf(err) != fault.Input || !strings.Contains(err.Error(), "use one of virtio, scsi, nvme, usb") || strings.Contains(err.Error(), ", sata") {
+			t.Errorf("%s: %v", medium, err)
+		}
+	}
+}
+
 func TestDirectJoinsTheInitrds(t *testing.T) {
 	dir, scratch := t.TempDir(), t.TempDir()
 	put(t, dir, map[string]string{
