@@ -93,7 +93,11 @@ func (b *targetBuild) writeInitramfs(ctx context.Context, k kernel.Kernel) (fami
 	if err != nil {
 		return families.Blob{}, err
 	}
-	modules, err := k.Modules(ctx, b.config.Store, kernel.DefaultModules())
+	wanted := kernel.DefaultModules()
+	if b.plan.Persist != nil {
+		wanted.Required = append(wanted.Required, "ext4")
+	}
+	modules, err := k.Modules(ctx, b.config.Store, wanted)
 	if err != nil {
 		return families.Blob{}, err
 	}

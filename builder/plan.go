@@ -38,8 +38,10 @@ type Plan struct {
 	Permissions      []spec.Access `json:"permissions"`
 	Families         []string      `json:"families"`
 	DiskSize         int64         `json:"disk_size"`
-	BaseURL          string        `json:"base_url"`
-	Targets          []Target      `json:"targets"`
+	// Persist is a partition of disk images; nil means none.
+	Persist *families.Persist `json:"persist,omitempty"`
+	BaseURL string            `json:"base_url"`
+	Targets []Target          `json:"targets"`
 }
 
 // Target is the part of a plan for one architecture.
@@ -91,6 +93,9 @@ func NewPlan(ctx context.Context, c Config, r Request) (_ *Plan, err error) {
 	}
 	if p.DiskSize, err = r.File.Disk.Bytes(); err != nil {
 		return nil, r.File.Bad("disk.size", "%v", err)
+	}
+	if p.Persist, err = newPersist(r.File); err != nil {
+		return nil, err
 	}
 	if p.Families, err = pickFamilies(r); err != nil {
 		return nil, err
@@ -181,6 +186,9 @@ func newTarget(ctx context.Context, c Config, f *spec.File, name string) (Target
 	t := Target{Arch: name, InitSHA256: hex.EncodeToString(sum[:])}
 	for _, parameter := range f.Cmdline {
 		t.Cmdline = append(t.Cmdline, f.Expand(parameter, a))
+	}
+	if p := f.Disk.Persist; p != nil {
+		t.Cmdline = append(t.Cmdline, "bootsmith.persist="+p.Label)
 	}
 	archive, err := c.Archive(f, a)
 	if err != nil {

@@ -197,7 +197,7 @@ func (b *targetBuild) input(root *tree.Tree, k kernelPart, initrd families.Blob,
 		Kernel: k.blob, KernelVersion: k.Version, Initramfs: initrd, RootImage: img.blob, UKI: uki,
 		Tree: root, Store: b.config.Store,
 		Cmdline: b.cmdline(img), RootDigest: fmt.Sprintf("%x", img.Digest), RootHash: fmt.Sprintf("%x", img.RootHash),
-		DiskSize: b.plan.DiskSize, BaseURL: strings.ReplaceAll(b.plan.BaseURL, "${arch}", b.arch.Name),
+		DiskSize: b.plan.DiskSize, Persist: b.plan.Persist, BaseURL: strings.ReplaceAll(b.plan.BaseURL, "${arch}", b.arch.Name),
 		Revision: b.plan.Revision, Epoch: b.plan.time(), ID: b.id,
 	}
 }

@@ -7,14 +7,20 @@ import (
 	"github.com/powernode/bootsmith/families/internal/gpt"
 )
 
+// Bounds of the size of a Persist, in bytes.
+const (
+	MinPersist = ext4.MinSize
+	MaxPersist = ext4.MaxSize
+)
+
 // Persist is a partition for what a machine writes to /etc and /var. It holds an
 // empty ext4 file system; at boot, init finds it by its name.
 type Persist struct {
 	// Label is the partition's name and the file system's label.
-	Label string
+	Label string `json:"label"`
 	// Size is in bytes, a whole number of MiB; 0 means all that the disk has
 	// left.
-	Size int64
+	Size int64 `json:"size"`
 }
 
 // minSize returns the least number of bytes that the partition takes.
@@ -22,7 +28,7 @@ func (p Persist) minSize() int64 {
 	if p.Size != 0 {
 		return p.Size
 	}
-	return ext4.MinSize
+	return MinPersist
 }
 
 // newPersist makes the file system for a partition that can have room bytes.

@@ -33,7 +33,10 @@ func Schema(families []string) ([]byte, error) {
 	root.Properties["name"].Pattern = `^[a-z0-9]+([._-][a-z0-9]+)*$`
 	root.Properties["architectures"].Items.Enum = arch.Names()
 	root.Properties["families"].Items.Enum = families
-	root.Properties["disk"].Properties["size"].Pattern = `^[1-9][0-9]*(MiB|GiB|TiB)$`
+	disk := root.Properties["disk"].Properties
+	disk["size"].Pattern = `^[1-9][0-9]*(MiB|GiB|TiB)$`
+	disk["persist"].Properties["size"].Pattern = `^([1-9][0-9]*(MiB|GiB|TiB)|rest)$`
+	disk["persist"].Properties["label"].Pattern = `^[A-Za-z0-9][A-Za-z0-9._-]{0,15}$`
 	root.Properties["root"].Required = []string{"packages"}
 	root.Properties["root"].Properties["packages"].Required = []string{"suite", "include"}
 	root.Properties["rpi4"].Required = []string{"firmware"}

@@ -53,14 +53,9 @@ type Access struct {
 	Group uint32 `yaml:"group" doc:"numeric group id"`
 }
 
-// Disk shapes the disk images.
-type Disk struct {
-	Size string `yaml:"size" doc:"size of the disk, for example 4GiB; default: as small as the content"`
-}
-
 // IPXE shapes the network boot script.
 type IPXE struct {
-	BaseURL string `yaml:"base_url" doc:"URL of the folder with the files of kernel-initrd; default: relative to the script"`
+	BaseURL string `yaml:"base_url" doc:"URL of the folder with the files of kernel-initrd; ${arch} is replaced; default: relative to the script"`
 }
 
 // Publish names the registry.

@@ -130,15 +130,18 @@ func TestSchemaAgreesWithDecoder(t *testing.T) {
 	}
 	for src, valid := range map[string]bool{
 		minimal: true,
-		minimal + "families: [raw]\ndisk: {size: 4GiB}\n":                    true,
-		minimal + "permissions: [{path: /a, mode: \"0644\", owner: 5}]\n":    true,
-		minimal + "kernal: {}\n":                                             false,
-		minimal + "disk: {size: 4}\n":                                        false,
-		minimal + "architectures: [mips]\n":                                  false,
-		"name: x\nroot: {}\n":                                                false,
-		"name: x\nroot:\n  packages: {suite: trixie, include: busybox}\n":    false,
-		"root:\n  packages: {suite: trixie, include: [busybox]}\n":           false,
-		minimal + "permissions: [{path: /a, mode: \"0644\", owner: root}]\n": false,
+		minimal + "families: [raw]\ndisk: {size: 4GiB}\n":                     true,
+		minimal + "permissions: [{path: /a, mode: \"0644\", owner: 5}]\n":     true,
+		minimal + "kernal: {}\n":                                              false,
+		minimal + "disk: {size: 4}\n":                                         false,
+		minimal + "disk: {size: 4GiB, persist: {size: rest, label: state}}\n": true,
+		minimal + "disk: {persist: {size: all}}\n":                            false,
+		minimal + "disk: {size: 4GiB, persist: {label: a/b}}\n":               false,
+		minimal + "architectures: [mips]\n":                                   false,
+		"name: x\nroot: {}\n":                                                 false,
+		"name: x\nroot:\n  packages: {suite: trixie, include: busybox}\n":     false,
+		"root:\n  packages: {suite: trixie, include: [busybox]}\n":            false,
+		minimal + "permissions: [{path: /a, mode: \"0644\", owner: root}]\n":  false,
 	} {
 		j, err := yaml.YAMLToJSON([]byte(src))
 		if err != nil {

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -17,7 +18,6 @@ var (
 	namePattern    = regexp.MustCompile(`\A[a-z0-9]+(?:[._-][a-z0-9]+)*\z`)
 	packagePattern = regexp.MustCompile(`\A[a-z0-9][a-z0-9+.-]+\z`) // Debian Policy 5.6.1
 	suitePattern   = regexp.MustCompile(`\A[a-z0-9][a-z0-9./-]*\z`)
-	sizePattern    = regexp.MustCompile(`\A([1-9][0-9]*)(MiB|GiB|TiB)\z`)
 )
 
 func (f *File) applyDefaults() {
@@ -32,6 +32,10 @@ func (f *File) applyDefaults() {
 	}
 	if p := f.Root.Packages; p != nil && len(p.Components) == 0 {
 		p.Components = []string{"main"}
+	}
+	if p := f.Disk.Persist; p != nil {
+		p.Size = cmp.Or(p.Size, rest)
+		p.Label = cmp.Or(p.Label, "persist")
 	}
 }
 
@@ -120,7 +124,7 @@ func (f *File) validateKernel() error {
 }
 
 // reserved are the parameters that a build adds itself.
-var reserved = []string{"composefs", "bootsmith.roothash", "bootsmith.rootblocks"}
+var reserved = []string{"composefs", "bootsmith.roothash", "bootsmith.rootblocks", "bootsmith.persist"}
 
 func (f *File) validateCmdline() error {
 	for i, p := range f.Cmdline {
@@ -156,33 +160,6 @@ func (f *File) validatePermissions() error {
 func (a Access) ParseMode() (uint32, error) {
 	m, err := strconv.ParseUint(a.Mode, 8, 12)
 	return uint32(m), err
-}
-
-func (f *File) validateDisk() error {
-	if _, err := f.Disk.Bytes(); err != nil {
-		return f.Bad("disk.size", "%q is not a size", f.Disk.Size).WithFix("write a whole number of MiB, GiB or TiB, for example 4GiB")
-	}
-	return nil
-}
-
-// Bytes returns the size in bytes, 0 for the default.
-func (d Disk) Bytes() (int64, error) {
-	if d.Size == "" {
-		return 0, nil
-	}
-	m := sizePattern.FindStringSubmatch(d.Size)
-	if m == nil {
-		return 0, fmt.Errorf("parsing size %q", d.Size)
-	}
-	n, err := strconv.ParseInt(m[1], 10, 32)
-	if err != nil {
-		return 0, fmt.Errorf("parsing size %q: %w", d.Size, err)
-	}
-	shift := map[string]int{"MiB": 20, "GiB": 30, "TiB": 40}[m[2]]
-	if n > 1<<(62-shift) {
-		return 0, fmt.Errorf("parsing size %q: too large", d.Size)
-	}
-	return n << shift, nil
 }
 
 func (f *File) expand(s, name string) string { return strings.ReplaceAll(s, "${arch}", name) }
