@@ -33,6 +33,14 @@ type Limits struct {
 	Bytes   int64 // sum of the files' sizes
 }
 
+// maxMetadata bounds what the names, link targets and extended attributes of an
+// archive take in memory, in bytes.
+const maxMetadata = 1 << 30
+
+// maxDevices bounds the device nodes of an archive; a full /dev has a few
+// hundred.
+const maxDevices = 1 << 16
+
 // Tar reads a tar stream.
 type Tar struct {
 	Limits Limits
@@ -47,7 +55,7 @@ type Tar struct {
 func (o Tar) Scan(ctx context.Context, r io.Reader, s *store.Store, fn func(Entry) error) error {
 	r = contextReader{ctx, r}
 	in := tar.NewReader(r)
-	left := o.Limits
+	left, metadataLeft, devicesLeft := o.Limits, maxMetadata, maxDevices
 	for {
 		h, err := in.Next()
 		if err == io.EOF {
@@ -63,6 +71,14 @@ func (o Tar) Scan(ctx context.Context, r io.Reader, s *store.Store, fn func(Entr
 		left.Bytes -= h.Size
 		if left.Entries < 0 || left.Bytes < 0 {
 			return fmt.Errorf("reading %q: the archive exceeds %d entries or %d bytes", h.Name, o.Limits.Entries, o.Limits.Bytes)
+		}
+		if metadataLeft -= metadataSize(h); metadataLeft < 0 {
+			return fmt.Errorf("reading %.40q: the archive's names and attributes exceed %d bytes", h.Name, maxMetadata)
+		}
+		if h.Typeflag == tar.TypeChar || h.Typeflag == tar.TypeBlock {
+			if devicesLeft--; devicesLeft < 0 {
+				return fmt.Errorf("reading %q: the archive holds more than %d devices", h.Name, maxDevices)
+			}
 		}
 		e, err := o.entry(in, h, s)
 		if err != nil {
@@ -117,6 +133,15 @@ func (o Tar) entry(in *tar.Reader, h *tar.Header, s *store.Store) (Entry, error)
 	}
 	e.Inode.Content, e.Inode.Size, err = s.Put(content)
 	return e, err
+}
+
+// metadataSize is about what a member takes in memory beside its content.
+func metadataSize(h *tar.Header) int {
+	n := len(h.Name) + len(h.Linkname)
+	for key, value := range h.PAXRecords {
+		n += len(key) + len(value)
+	}
+	return n
 }
 
 // metadata fills an inode from a tar header.
@@ -185,6 +210,9 @@ func CleanPath(name string) (string, error) {
 	}
 	return p, nil
 }
+
+// WithContext returns a reader of r that ends when ctx does.
+func WithContext(ctx context.Context, r io.Reader) io.Reader { return contextReader{ctx, r} }
 
 // contextReader ends reading when its context ends.
 type contextReader struct {
