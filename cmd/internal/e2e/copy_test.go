@@ -111,17 +111,3 @@ func linkEntry(dst, src string) error {
 	}
 	return err
 }
-
-// giveAway makes nobody the owner of a folder and the folders below it, when
-// the tests run as root. Files stay: they are replaced, never written to.
-func giveAway(dir string) error {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() {
-			return err
-		}
-		return os.Chown(path, nobody, nobody)
-	})
-}

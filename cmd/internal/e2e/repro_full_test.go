@@ -4,6 +4,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -143,4 +144,18 @@ func builtBy(t *testing.T, dir, arch string) *manifest.Manifest {
 	}
 	m.Tools = nil
 	return m
+}
+
+// giveAway makes nobody the owner of a folder and the folders below it, when
+// the tests run as root. Files stay: they are replaced, never written to.
+func giveAway(dir string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		return os.Chown(path, nobody, nobody)
+	})
 }
