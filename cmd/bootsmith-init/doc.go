@@ -13,6 +13,7 @@
 //	                           /usr/lib/systemd/systemd, /lib/systemd/systemd
 //	bootsmith.verify=full      read every block of root.img before it is used;
 //	                           without it blocks are checked when they are read
+//	bootsmith.persist=<name>   partition that keeps what is written to /etc and /var
 //	bootsmith.halt=<how>       after a failure, and 10 seconds for reading why:
 //	                           poweroff (the default), reboot, or wait for ever
 //	bootsmith.debug            tell every step
@@ -44,4 +45,16 @@
 // memory. What backs the root is mounted below /run/bootsmith for as long as init
 // runs, and detached then: overlays hold their layers. The digest of the root is
 // the source of "/" in /proc/mounts, "composefs:<hex>".
+//
+// # The persist partition
+//
+// With bootsmith.persist=<name>, the upper layers of /etc and /var are on a
+// partition of that name in the GPT, or on a device with an ext4 file system of
+// that label, which stays mounted on /run/bootsmith/persist. It is taken from the
+// disk that the root is on, and if that has none, from another one. A root on a
+// partition must have it, and the boot stops without; a root from an ISO or from
+// memory does without it, after a message. A file system that can't be mounted
+// stops the boot in any case. What was written is kept when the root changes: a
+// file that was written hides the new root's, all others are the new root's. No
+// digest covers what is on the partition.
 package main

@@ -68,7 +68,7 @@ func (b *boot) run() error {
 		return device.explain(err)
 	}
 	b.Printf("root verified composefs=%x", b.settings.Composefs)
-	init, err := b.prepareInit()
+	init, err := b.prepareInit(image)
 	if err != nil {
 		return device.explain(err)
 	}

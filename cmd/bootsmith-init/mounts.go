@@ -19,7 +19,7 @@ const (
 	mediumDir = work + "/medium" // the ISO 9660 file system with root.img
 	imageDir  = work + "/image"  // root.img
 	cfsDir    = work + "/cfs"    // root.cfs
-	stateDir  = work + "/state"  // upper layers of /etc and /var
+	stateDir  = work + "/state"  // upper layers of /etc and /var, in memory
 	newRoot   = "/newroot"
 )
 

@@ -16,8 +16,8 @@ import (
 )
 
 // prepareInit finds the next init in the new root, makes what it needs writable
-// and checks that nothing is in the way of starting it.
-func (b *boot) prepareInit() (string, error) {
+// and checks that nothing is in the way of starting it. The root is that of image.
+func (b *boot) prepareInit(image found) (string, error) {
 	if err := checkMountPoints(newRoot); err != nil {
 		return "", err
 	}
@@ -25,7 +25,7 @@ func (b *boot) prepareInit() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return init, b.makeWritable()
+	return init, b.makeWritable(image)
 }
 
 func initCandidates(wanted string) []string {

@@ -12,19 +12,19 @@ import (
 )
 
 // makeWritable gives the new root what an operating system writes to: /etc and
-// /var as overlays over their contents, /tmp empty. All of it is in memory. What
-// the root doesn't have is left out.
-func (b *boot) makeWritable() error {
+// /var as overlays over their contents, on the persist partition or in memory,
+// and /tmp empty, in memory. What the root doesn't have is left out.
+func (b *boot) makeWritable(image found) error {
 	const flags = unix.MS_NOSUID | unix.MS_NODEV
-	state := mount{"tmpfs", stateDir, "tmpfs", 0, "mode=0700,size=50%"}
-	if err := state.do(); err != nil {
+	mountOverlay, err := b.mountState(image)
+	if err != nil {
 		return err
 	}
 	for _, dir := range []string{"/etc", "/var"} {
 		if !b.hasDir(dir) {
 			continue
 		}
-		if err := mountUpper(dir); err != nil {
+		if err := mountOverlay(dir); err != nil {
 			return err
 		}
 	}
@@ -32,6 +32,15 @@ func (b *boot) makeWritable() error {
 		return nil
 	}
 	return mount{"tmpfs", newRoot + "/tmp", "tmpfs", flags, "mode=1777,size=50%"}.do()
+}
+
+// mountState mounts what the upper layers are on. It returns the function that
+// mounts an overlay with such a layer.
+func (b *boot) mountState(image found) (func(dir string) error, error) {
+	if kept, err := b.mountPersist(image); err != nil || kept {
+		return mountKept, err
+	}
+	return mountUpper, mount{"tmpfs", stateDir, "tmpfs", 0, "mode=0700,size=50%"}.do()
 }
 
 // hasDir says whether the new root has a directory that isn't a link.
@@ -43,9 +52,9 @@ func (b *boot) hasDir(dir string) bool {
 	return false
 }
 
-// mountUpper mounts an overlay on a directory of the new root. It has the root's
-// own layers below it, not the root: two overlays would be the kernel's limit for
-// stacking, and leave none for containers.
+// mountUpper mounts an overlay with its upper layer in memory on a directory of
+// the new root. It has the root's own layers below it, not the root: two overlays
+// would be the kernel's limit for stacking.
 func mountUpper(dir string) error {
 	upper, workdir := stateDir+dir+"/upper", stateDir+dir+"/work"
 	for _, d := range []string{stateDir + dir, upper, workdir} {

@@ -19,6 +19,7 @@ const (
 	Debug      = "bootsmith.debug"      // tell every step
 	Verify     = "bootsmith.verify"     // "full": read every block of root.img at boot
 	HaltBy     = "bootsmith.halt"       // "poweroff", "reboot" or "wait"
+	Persist    = "bootsmith.persist"    // name of the partition for /etc and /var
 	Init       = "init"                 // the program to start in the root
 )
 
@@ -46,7 +47,10 @@ type Settings struct {
 	// RootBlocks counts the data blocks, of 4096 bytes, of the root image.
 	RootBlocks int64
 	// Init is the program to start, or empty.
-	Init       string
+	Init string
+	// Persist is the name of the partition that keeps what is written to /etc and
+	// /var, or empty.
+	Persist    string
 	Debug      bool
 	VerifyFull bool
 	Halt       Halt
@@ -85,6 +89,9 @@ func (s *Settings) parseRoot(params []param) (err error) {
 		return err
 	}
 	if s.Init, _, err = find(params, Init); err != nil {
+		return err
+	}
+	if s.Persist, err = persist(params); err != nil {
 		return err
 	}
 	value, ok, err := find(params, Verify)
@@ -143,6 +150,18 @@ func blocks(params []param) (int64, error) {
 		return 0, badValue(RootBlocks, value, kind)
 	}
 	return n, nil
+}
+
+// maxLabel is the length of an ext4 label, in bytes.
+const maxLabel = 16
+
+func persist(params []param) (string, error) {
+	value, ok, err := find(params, Persist)
+	if err == nil && ok && (value == "" || len(value) > maxLabel) {
+		err = remedy.Errorf("give the name of a partition, up to 16 bytes, or leave it away",
+			"the kernel parameter %s=%q is not valid", Persist, value)
+	}
+	return value, err
 }
 
 func badValue(key, value, kind string) error {

@@ -38,6 +38,7 @@ func TestParse(t *testing.T) {
 		good + " bootsmith.debug":                     with(func(s *Settings) { s.Debug = true }),
 		good + " bootsmith.halt=wait":                 with(func(s *Settings) { s.Halt = Wait }),
 		good + " bootsmith.verify=full":               with(func(s *Settings) { s.VerifyFull = true }),
+		good + " bootsmith.persist=state":             with(func(s *Settings) { s.Persist = "state" }),
 		good + ` other="composefs=` + digestB + ` x"`: want,
 	} {
 		got, err := Parse(line)
@@ -65,6 +66,10 @@ func TestParseErrors(t *testing.T) {
 		{"too many blocks", strings.Replace(good, "4711", "9223372036854775807", 1), "is not valid"},
 		{"halt", good + " bootsmith.halt=panic", "use poweroff, reboot or wait"},
 		{"verify", good + " bootsmith.verify", "use full"},
+		{"no persist", good + " bootsmith.persist", "give the name of a partition"},
+		{"empty persist", good + " bootsmith.persist=", "give the name of a partition"},
+		{"long persist", good + " bootsmith.persist=abcdefghijklmnopq", "give the name of a partition"},
+		{"two persists", good + " bootsmith.persist=a bootsmith.persist=b", "has both"},
 	} {
 		if _, err := Parse(c.line); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
