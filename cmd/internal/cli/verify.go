@@ -14,7 +14,7 @@ import (
 type verifyFlags struct {
 	identity, issuer, trustedRoot, output string
 	predicates                            []string
-	plainHTTP, json, skipLayers           bool
+	plainHTTP, json, skipLayers, cross    bool
 }
 
 // verified is what verify prints of one reference with --json.
@@ -35,16 +35,25 @@ type verified struct {
 func newVerify(env Env) *cobra.Command {
 	var flags verifyFlags
 	c := &cobra.Command{
-		Use:   "verify [REF…]",
-		Short: "Verify published artifacts: signature, identity, statements, bytes",
+		Use:   "verify [REF…|DIR]",
+		Short: "Verify published artifacts: signature, identity, statements, bytes, one root",
 		Long: `Verifies references in a registry against a pinned trust root. Only the
 registry is contacted. Both patterns (RE2) must match the whole identity and
 issuer. Without a reference, everything in <output-dir>/publication.json is
-verified.`,
+verified.
+
+With --cross, all artifacts of a build are opened and the digests of their roots
+computed again, which must be the same in all of them: of a folder that build
+wrote, or of a build's index in a registry, which is verified first and pulled to
+a temporary folder.`,
 		Example: `  bootsmith verify registry.example.com/acme/images/minimal@sha256:… --trusted-root trusted_root.json \
-    --identity-regexp 'https://gitea\.example\.org/acme/images/.*@refs/heads/main' --issuer-regexp 'https://gitea\.example\.org/.*'`,
+    --identity-regexp 'https://gitea\.example\.org/acme/images/.*@refs/heads/main' --issuer-regexp 'https://gitea\.example\.org/.*'
+  bootsmith verify --cross build`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, refs []string) error {
+			if flags.cross {
+				return runCross(c.Context(), env, flags, refs)
+			}
 			return fault.Default(fault.Remote, runVerify(c.Context(), env, flags, refs))
 		},
 	}
@@ -55,22 +64,16 @@ verified.`,
 	f.StringSliceVar(&flags.predicates, "predicate", nil, "predicate types that must be attested, beside the signature")
 	f.StringVarP(&flags.output, "output-dir", "o", "build", "folder with publication.json")
 	f.BoolVar(&flags.plainHTTP, "plain-http", false, "speak HTTP to the registry; loopback registries are always spoken to so")
-	f.BoolVar(&flags.json, "json", false, "print one JSON object per reference")
+	f.BoolVar(&flags.json, "json", false, "print one JSON object per reference, or per artifact with --cross")
+	f.BoolVar(&flags.cross, "cross", false, "prove that all artifacts of a build hold one root")
 	f.BoolVar(&flags.skipLayers, "skip-layers", false, "don't read the layers' bytes")
 	return c
 }
 
 func runVerify(ctx context.Context, env Env, flags verifyFlags, refs []string) error {
-	policy := publish.Policy{
-		TrustedRootPath: firstOf(flags.trustedRoot, env.Getenv(TrustedRootVariable)),
-		IdentityRegexp:  flags.identity, IssuerRegexp: flags.issuer, RequirePredicates: flags.predicates,
-	}
-	warnings, err := policy.Check()
+	policy, err := newPolicy(env, flags)
 	if err != nil {
 		return err
-	}
-	for _, w := range warnings {
-		fmt.Fprintf(env.Stderr, "warning: %s\n", w)
 	}
 	if len(refs) == 0 {
 		pubs, err := publish.ReadPublications(flags.output)
@@ -91,6 +94,19 @@ func runVerify(ctx context.Context, env Env, flags verifyFlags, refs []string) e
 		}
 	}
 	return nil
+}
+
+// newPolicy makes the policy of the flags and prints its warnings.
+func newPolicy(env Env, flags verifyFlags) (publish.Policy, error) {
+	policy := publish.Policy{
+		TrustedRootPath: firstOf(flags.trustedRoot, env.Getenv(TrustedRootVariable)),
+		IdentityRegexp:  flags.identity, IssuerRegexp: flags.issuer, RequirePredicates: flags.predicates,
+	}
+	warnings, err := policy.Check()
+	for _, w := range warnings {
+		fmt.Fprintf(env.Stderr, "warning: %s\n", w)
+	}
+	return policy, err
 }
 
 func verifyOne(ctx context.Context, env Env, flags verifyFlags, policy publish.Policy, ref string) (verified, error) {

@@ -1,7 +1,7 @@
-// Package testparts makes the parts of a small build for tests: a root with its
+// Package familiestest makes the parts of a small build for tests: a root with its
 // image, a kernel, an initramfs and the program that firmware starts. They fit
 // together as real ones do and boot nothing.
-package testparts
+package familiestest
 
 import (
 	"bytes"
