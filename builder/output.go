@@ -11,7 +11,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/powernode/bootsmith/builder/manifest"
 	"github.com/powernode/bootsmith/builder/source/apt"
@@ -63,7 +62,7 @@ func (b *targetBuild) espFiles(ctx context.Context, scratch string) ([]families.
 func (b *targetBuild) writeManifest(kernelVersion string, img rootImage, outputs []familyOutput, sboms []families.Artifact) (*manifest.Manifest, error) {
 	m := &manifest.Manifest{
 		SchemaVersion: manifest.SchemaVersion, Platform: b.plan.Platform, Arch: b.arch.Name,
-		AptSnapshot:   b.target.Packages.ReleaseDate.UTC().Format(time.RFC3339),
+		AptSnapshot:   b.target.Packages.snapshot(),
 		KernelVersion: kernelVersion, GitSHA: b.plan.Revision, Variants: b.plan.Families,
 		Artifacts:        map[string]manifest.File{},
 		FsverityRootHash: fmt.Sprintf("%x", img.Digest), ComposefsDigest: fmt.Sprintf("%x", img.Digest),
@@ -119,13 +118,17 @@ func (b *targetBuild) writeChecksums(m *manifest.Manifest, manifestJSON []byte) 
 	return f.Close()
 }
 
-// inputs lists the packages by use, name and version.
+// inputs lists the packages by use, name and version; another source of the
+// root stands there under the source's name.
 func (b *targetBuild) inputs() []manifest.Package {
 	var list []manifest.Package
 	add := func(use string, packages ...apt.Package) {
 		for _, p := range packages {
 			list = append(list, manifest.Package{Name: p.Name, Version: p.Version, Arch: p.Arch, SHA256: p.SHA256, Use: use})
 		}
+	}
+	if r := b.target.Root; r != nil {
+		list = append(list, manifest.Package{Name: r.Source, Arch: b.arch.Name, SHA256: strings.TrimPrefix(r.Digest, "sha256:"), Use: "root"})
 	}
 	add("root", b.target.Packages.Root...)
 	add("kernel", b.target.Packages.Kernel...)

@@ -28,8 +28,8 @@ type rootImage struct {
 // unpackRoot unpacks the packages, lays the overlay over them and sets the
 // permissions.
 func (b *targetBuild) unpackRoot(ctx context.Context) (*tree.Tree, error) {
-	t := tree.New(b.plan.Epoch)
-	if err := b.archive.UnpackRoot(ctx, t, b.config.Store, b.target.Packages.Root, b.plan.Epoch); err != nil {
+	t, err := b.readRoot(ctx)
+	if err != nil {
 		return nil, err
 	}
 	files, err := b.loadOverlay(ctx, b.overlayDir, b.plan.OverlayDigest)
@@ -116,9 +116,9 @@ func (b *targetBuild) cmdline(img rootImage) string {
 
 // writeUKI joins the stub, the kernel, the initramfs and the command line.
 func (b *targetBuild) writeUKI(ctx context.Context, boot, root *tree.Tree, k kernelPart, initrd families.Blob, cmdline string) (families.Blob, error) {
-	stub, err := boot.Resolve(b.arch.EFIStub)
+	stub, err := b.findStub(boot, root)
 	if err != nil {
-		return families.Blob{}, fmt.Errorf("finding the EFI stub in package %s: %w", stubPackage, err)
+		return families.Blob{}, err
 	}
 	release, err := b.osRelease(root)
 	if err != nil {

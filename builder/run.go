@@ -85,8 +85,9 @@ type targetBuild struct {
 	plan       *Plan
 	target     Target
 	arch       arch.Arch
-	archive    Archive
-	staging    string // becomes output/<arch>
+	archive    Archive    // nil: the plan has no packages
+	root       rootSource // nil: the root is made of packages
+	staging    string     // becomes output/<arch>
 	scratch    string
 	overlayDir string
 	espDir     string
@@ -97,12 +98,16 @@ func newTargetBuild(c Config, f *spec.File, p *Plan, t Target, work string) (*ta
 	if err != nil {
 		return nil, fault.Inputf("%w", err)
 	}
-	archive, err := c.Archive(f, a)
+	archive, err := openArchive(c, f, a)
+	if err != nil {
+		return nil, err
+	}
+	_, root, err := newRootSource(f, a)
 	if err != nil {
 		return nil, err
 	}
 	b := &targetBuild{
-		config: c, plan: p, target: t, arch: a, archive: archive,
+		config: c, plan: p, target: t, arch: a, archive: archive, root: root,
 		staging: filepath.Join(work, t.Arch), scratch: filepath.Join(work, "scratch-"+t.Arch),
 		overlayDir: f.Resolve(f.Files), espDir: f.Resolve(f.ESP),
 	}
@@ -120,20 +125,24 @@ func (b *targetBuild) addStages(g *graph) *result[*manifest.Manifest] {
 	name := func(s string) string { return b.arch.Name + "/" + s }
 
 	fetched := stage(g, name("fetch"), nil, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, b.archive.Fetch(ctx, b.target.Packages.All(), b.fetchProgress())
+		return struct{}{}, b.fetch(ctx)
 	})
 	boot := stage(g, name("unpack-kernel"), []dependency{fetched}, b.unpackKernel)
 	root := stage(g, name("unpack-root"), []dependency{fetched}, b.unpackRoot)
 	image := stage(g, name("root-image"), []dependency{root}, func(ctx context.Context) (rootImage, error) {
 		return b.writeRootImage(ctx, root.get())
 	})
-	kern := stage(g, name("kernel"), []dependency{boot}, func(ctx context.Context) (kernelPart, error) {
-		return b.findKernel(ctx, boot.get())
+	kernelFrom := boot
+	if len(b.target.Packages.Kernel) == 0 {
+		kernelFrom = root
+	}
+	kern := stage(g, name("kernel"), []dependency{kernelFrom}, func(ctx context.Context) (kernelPart, error) {
+		return b.findKernel(ctx, kernelFrom.get())
 	})
 	initrd := stage(g, name("initramfs"), []dependency{kern}, func(ctx context.Context) (families.Blob, error) {
 		return b.writeInitramfs(ctx, kern.get().Kernel)
 	})
-	uki := stage(g, name("uki"), []dependency{root, kern, initrd, image}, func(ctx context.Context) (families.Blob, error) {
+	uki := stage(g, name("uki"), []dependency{boot, root, kern, initrd, image}, func(ctx context.Context) (families.Blob, error) {
 		return b.writeUKI(ctx, boot.get(), root.get(), kern.get(), initrd.get(), b.cmdline(image.get()))
 	})
 	sbom := stage(g, name("sbom"), []dependency{root}, func(ctx context.Context) ([]families.Artifact, error) {

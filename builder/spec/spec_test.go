@@ -20,6 +20,9 @@ root:
   packages: {suite: trixie, include: [busybox-static]}
 `
 
+// archived is the beginning of a definition with an archive.
+const archived = "name: demo\nroot: {archive: {path: \"root-${arch}.tar\", "
+
 func TestParseAppliesDefaults(t *testing.T) {
 	f, err := Parse("platform.yaml", []byte(minimal))
 	if err != nil {
@@ -45,7 +48,15 @@ func TestParseRefuses(t *testing.T) {
 		"unknown top field":     {minimal + "kernal: {}\n", `platform.yaml:4: kernal: unknown field; did you mean "kernel"?`},
 		"no name":               {"root:\n  packages: {suite: trixie, include: [ab]}\n", "platform.yaml: name: missing; give the platform a name"},
 		"bad name":              {strings.Replace(minimal, "demo", "De/mo", 1), `platform.yaml:1: name: "De/mo" is not a name`},
-		"no source":             {"name: x\nroot: {}\n", "platform.yaml:2: root: no source; add root.packages"},
+		"no source":             {"name: x\nroot: {}\n", "platform.yaml:2: root: no source; add one of root.packages, root.archive"},
+		"two sources":           {minimal + "  archive: {path: a.tar}\n", "platform.yaml:4: root.archive: root.packages is a source already"},
+		"no archive":            {"name: x\nroot: {archive: {}}\n", "platform.yaml:2: root.archive.path: missing"},
+		"bad digest":            {archived + "sha256: ABC}}\n", "platform.yaml:2: root.archive.sha256: \"ABC\" is not a digest"},
+		"one digest for two":    {archived + "sha256: " + strings.Repeat("a", 64) + "}}\n", "one digest can't be that of an archive for each architecture"},
+		"bad limit":             {archived + "}, limits: {size: lots}}\n", "platform.yaml:2: root.limits.size"},
+		"kernel without suite":  {archived + "}}\nkernel: {package: linux-image-amd64}\n", "platform.yaml:3: kernel.suite: missing"},
+		"kernel's bad suite":    {archived + "}}\nkernel: {suite: ../x}\n", "platform.yaml:3: kernel.suite: \"../x\" is not a suite"},
+		"two archives":          {minimal + "kernel: {suite: sid}\n", "platform.yaml:4: kernel: the kernel comes from the archive of root.packages"},
 		"no packages":           {"name: x\nroot:\n  packages: {suite: trixie}\n", "platform.yaml:3: root.packages.include: no packages"},
 		"string for list":       {"name: x\nroot:\n  packages: {suite: trixie, include: busybox}\n", "platform.yaml:3: root.packages.include: expected a list, found string"},
 		"number for string":     {"name: 5\n" + strings.SplitAfterN(minimal, "\n", 2)[1], "platform.yaml:1: name: expected a string, found integer"},
@@ -129,11 +140,16 @@ func TestSchemaAgreesWithDecoder(t *testing.T) {
 		t.Fatal(err)
 	}
 	for src, valid := range map[string]bool{
-		minimal: true,
-		minimal + "families: [raw]\ndisk: {size: 4GiB}\n":                     true,
-		minimal + "permissions: [{path: /a, mode: \"0644\", owner: 5}]\n":     true,
-		minimal + "kernal: {}\n":                                              false,
-		minimal + "disk: {size: 4}\n":                                         false,
+		minimal:                                true,
+		archived + "}}\n":                      true,
+		archived + "}, limits: {files: 10}}\n": true,
+		minimal + "  archive: {path: a}\n":     false,
+		archived + "sha256: 00}}\n":            false,
+		archived + "}}\nkernel: {package: linux-image-amd64, suite: trixie}\n": true,
+		minimal + "families: [raw]\ndisk: {size: 4GiB}\n":                      true,
+		minimal + "permissions: [{path: /a, mode: \"0644\", owner: 5}]\n":      true,
+		minimal + "kernal: {}\n":      false,
+		minimal + "disk: {size: 4}\n": false,
 		minimal + "disk: {size: 4GiB, persist: {size: rest, label: state}}\n": true,
 		minimal + "disk: {persist: {size: all}}\n":                            false,
 		minimal + "disk: {size: 4GiB, persist: {label: a/b}}\n":               false,

@@ -1,0 +1,113 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/powernode/bootsmith/arch"
+	"github.com/powernode/bootsmith/builder/fault"
+	"github.com/powernode/bootsmith/builder/source"
+	"github.com/powernode/bootsmith/builder/source/archive"
+	"github.com/powernode/bootsmith/builder/spec"
+	"github.com/powernode/bootsmith/builder/store"
+	"github.com/powernode/bootsmith/builder/tree"
+)
+
+// rootSource is what a root comes from when it is not packages.
+type rootSource interface {
+	// Pin returns what identifies the source's present state, "sha256:<hex>".
+	// epoch is the build's time stamp in seconds since 1970.
+	Pin(ctx context.Context, s *store.Store, epoch int64) (string, error)
+	// Read returns the root, its contents in s. A source that is not in the
+	// state that pin stands for is an error.
+	Read(ctx context.Context, s *store.Store, epoch int64, pin string) (*tree.Tree, error)
+}
+
+// RootPin is a root source, other than packages, in the state in which it was
+// planned.
+type RootPin struct {
+	// Source is the source's field of the definition's root.
+	Source string `json:"source"`
+	Digest string `json:"digest"`
+}
+
+// newRootSource returns the definition's source and its name; nil for packages.
+func newRootSource(f *spec.File, a arch.Arch) (string, rootSource, error) {
+	bytes, err := f.Root.Limits.Bytes()
+	if err != nil {
+		return "", nil, f.Bad("root.limits.size", "%v", err)
+	}
+	limits := source.Limits{Entries: int(f.Root.Limits.Files), Bytes: bytes}
+	switch r := f.Root; {
+	case r.Archive != nil:
+		return "archive", archive.Source{Path: f.ResolveFor(a, r.Archive.Path), SHA256: r.Archive.SHA256, Limits: limits}, nil
+	}
+	return "", nil, nil
+}
+
+// openArchive returns the definition's package archive, nil when it uses none.
+func openArchive(c Config, f *spec.File, a arch.Arch) (Archive, error) {
+	if f.PackageArchive() == nil {
+		return nil, nil
+	}
+	return c.Archive(f, a)
+}
+
+// fetch downloads the packages, if there are any.
+func (b *targetBuild) fetch(ctx context.Context) error {
+	if b.archive == nil {
+		return nil
+	}
+	return b.archive.Fetch(ctx, b.target.Packages.All(), b.fetchProgress())
+}
+
+// pinRoots records the state of the targets' sources.
+func (p *Plan) pinRoots(ctx context.Context, c Config, f *spec.File) error {
+	for i := range p.Targets {
+		a, err := arch.Lookup(p.Targets[i].Arch)
+		if err != nil {
+			return err
+		}
+		name, root, err := newRootSource(f, a)
+		if err != nil || root == nil {
+			return err
+		}
+		digest, err := root.Pin(ctx, c.Store, p.Epoch)
+		if err != nil {
+			return fault.Default(fault.Input, fmt.Errorf("planning the root of %s: %w", a.Name, err))
+		}
+		p.Targets[i].Root = &RootPin{Source: name, Digest: digest}
+	}
+	return nil
+}
+
+// readRoot reads the root from its source. Packages that come with another
+// source are the kernel's, for its modules.
+func (b *targetBuild) readRoot(ctx context.Context) (*tree.Tree, error) {
+	if b.root == nil {
+		t := tree.New(b.plan.Epoch)
+		return t, b.archive.UnpackRoot(ctx, t, b.config.Store, b.target.Packages.Root, b.plan.Epoch)
+	}
+	t, err := b.root.Read(ctx, b.config.Store, b.plan.Epoch, b.target.Root.Digest)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range b.target.Packages.Root {
+		if err := b.archive.UnpackInto(ctx, t, b.config.Store, p); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// findStub returns systemd's EFI stub: the root's own, which fits its systemd,
+// or that of the package archive.
+func (b *targetBuild) findStub(boot, root *tree.Tree) (*tree.Node, error) {
+	for _, t := range []*tree.Tree{root, boot} {
+		if n, err := t.Resolve(b.arch.EFIStub); err == nil && n.Inode.IsRegular() {
+			return n, nil
+		}
+	}
+	return nil, fault.Inputf("finding systemd's EFI stub: the root has no /%s", b.arch.EFIStub).
+		WithFix("install the package %s in the root, or name an archive that has it with kernel.suite", stubPackage)
+}

@@ -1,0 +1,130 @@
+package spec
+
+import (
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+
+	"github.com/powernode/bootsmith/arch"
+)
+
+// Root is the root's one source.
+type Root struct {
+	Packages *Packages `yaml:"packages" doc:"a signed Debian or Ubuntu archive, unpack-only"`
+	Archive  *Archive  `yaml:"archive" doc:"a tar archive: plain, gzip, xz or zstd"`
+	Limits   Limits    `yaml:"limits" doc:"how much a source other than packages may bring"`
+}
+
+// Archive is a tar archive.
+type Archive struct {
+	Path   string `yaml:"path" doc:"the archive's file; ${arch} is replaced"`
+	SHA256 string `yaml:"sha256" doc:"digest that the archive must have, in hex; default: any, the plan records it"`
+}
+
+// Limits bounds what a source may bring.
+type Limits struct {
+	Size  string `yaml:"size" doc:"sum of the files' sizes, for example 4GiB; default: 64GiB"`
+	Files uint32 `yaml:"files" doc:"number of files, folders and links; default: 2000000"`
+}
+
+// The limits' defaults.
+const (
+	defaultLimitSize  = "64GiB"
+	defaultLimitFiles = 2_000_000
+)
+
+// Bytes returns the largest sum of sizes, in bytes.
+func (l Limits) Bytes() (int64, error) { return parseSize(l.Size) }
+
+var digestPattern = regexp.MustCompile(`\A[0-9a-f]{64}\z`)
+
+// PackageArchive returns the package archive that the definition uses: the
+// root's, or that of the kernel alone, which includes nothing; nil for none.
+func (f *File) PackageArchive() *Packages {
+	if f.Root.Packages != nil {
+		return f.Root.Packages
+	}
+	k := f.Kernel
+	if k.Suite == "" {
+		return nil
+	}
+	return &Packages{Suite: k.Suite, Mirror: k.Mirror, Components: k.Components, Keyring: k.Keyring}
+}
+
+// sources lists the sources that there are, in the order of the fields of Root.
+func (r Root) sources() (known, found []string) {
+	v := reflect.ValueOf(r)
+	for i := range v.NumField() {
+		if v.Field(i).Kind() != reflect.Pointer {
+			continue
+		}
+		name := v.Type().Field(i).Tag.Get("yaml")
+		known = append(known, name)
+		if !v.Field(i).IsNil() {
+			found = append(found, name)
+		}
+	}
+	return known, found
+}
+
+func (f *File) validateRoot() error {
+	known, found := f.Root.sources()
+	switch {
+	case len(found) == 0:
+		return f.Bad("root", "no source").WithFix("add one of root.%s", strings.Join(known, ", root."))
+	case len(found) > 1:
+		return f.Bad("root."+found[1], "root.%s is a source already", found[0]).WithFix("keep one of the two")
+	}
+	if _, err := f.Root.Limits.Bytes(); err != nil {
+		return f.Bad("root.limits.size", "%q is not a size", f.Root.Limits.Size).WithFix("write a whole number of MiB, GiB or TiB, for example 4GiB")
+	}
+	for _, check := range []func() error{f.validatePackages, f.validateArchive} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *File) validateArchive() error {
+	a := f.Root.Archive
+	if a == nil {
+		return nil
+	}
+	if a.Path == "" {
+		return f.Bad("root.archive.path", "missing").WithFix("name the archive's file")
+	}
+	switch {
+	case a.SHA256 == "":
+	case !digestPattern.MatchString(a.SHA256):
+		return f.Bad("root.archive.sha256", "%q is not a digest", a.SHA256).WithFix("write 64 lower-case hex digits, as sha256sum prints them")
+	case len(f.Architectures) > 1 && strings.Contains(a.Path, "${arch}"):
+		return f.Bad("root.archive.sha256", "one digest can't be that of an archive for each architecture").
+			WithFix("name one architecture, or leave the digest out: the plan records it")
+	}
+	return nil
+}
+
+func (f *File) validateKernel() error {
+	k := f.Kernel
+	if k.Package != "" && !packagePattern.MatchString(f.expand(k.Package, "amd64")) {
+		return f.Bad("kernel.package", "%q is not a package name", k.Package)
+	}
+	other := k.Mirror != "" || k.Keyring != "" || len(k.Components) > 0
+	switch {
+	case f.Root.Packages != nil && (k.Suite != "" || other):
+		return f.Bad("kernel", "the kernel comes from the archive of root.packages").WithFix("keep kernel.package only")
+	case k.Suite != "":
+		return f.validateArchiveOf("kernel", f.PackageArchive())
+	case f.Root.Packages == nil && (k.Package != "" || other):
+		return f.Bad("kernel.suite", "missing").WithFix("name the suite that has the kernel's package, or remove kernel: then the root's own kernel is used")
+	}
+	return nil
+}
+
+// ResolveFor returns a path of the definition, with ${arch} replaced, as one
+// that can be opened.
+func (f *File) ResolveFor(a arch.Arch, path string) string {
+	return f.Resolve(filepath.FromSlash(f.Expand(path, a)))
+}
