@@ -27,6 +27,11 @@ type Arch struct {
 	EFIStub string
 	// PEMachine is the Machine field of a PE/COFF header.
 	PEMachine uint16
+	// ELFMachine is e_machine in an ELF header, and LibraryFlags what the
+	// dynamic linker's cache says of the architecture's libraries besides that
+	// they are for libc6 (glibc, sysdeps/generic/ldconfig.h).
+	ELFMachine   uint16
+	LibraryFlags int32
 	// RootType is the GPT type GUID of a root partition (UAPI Discoverable
 	// Partitions Specification), lower-case.
 	RootType string
@@ -84,7 +89,8 @@ func amd64() Arch {
 		EFIBootFile: "BOOTX64.EFI",
 		EFIStub:     "usr/lib/systemd/boot/efi/linuxx64.efi.stub",
 		PEMachine:   0x8664,
-		RootType:    "4f68bce3-e8cd-4db1-96e7-fbcaf984b709",
+		ELFMachine:  62, LibraryFlags: 0x0300,
+		RootType: "4f68bce3-e8cd-4db1-96e7-fbcaf984b709",
 		QEMU: QEMU{
 			Binary:  "qemu-system-x86_64",
 			Package: "qemu-system-x86",
@@ -109,7 +115,8 @@ func arm64() Arch {
 		EFIBootFile: "BOOTAA64.EFI",
 		EFIStub:     "usr/lib/systemd/boot/efi/linuxaa64.efi.stub",
 		PEMachine:   0xaa64,
-		RootType:    "b921b045-1df0-41c3-af44-4c6f280d3fae",
+		ELFMachine:  183, LibraryFlags: 0x0a00,
+		RootType: "b921b045-1df0-41c3-af44-4c6f280d3fae",
 		QEMU: QEMU{
 			Binary:  "qemu-system-aarch64",
 			Package: "qemu-system-arm",

@@ -53,6 +53,9 @@ type Config struct {
 	Archive func(f *spec.File, a arch.Arch) (Archive, error)
 	// Store holds file contents.
 	Store *store.Store
+	// CacheDir is a folder for results that take long to compute; "": none are
+	// kept.
+	CacheDir string
 	// Exec runs git.
 	Exec   Exec
 	Now    func() time.Time

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/powernode/bootsmith/builder/composefs"
+	"github.com/powernode/bootsmith/builder/finish"
 	"github.com/powernode/bootsmith/builder/initramfs"
 	"github.com/powernode/bootsmith/builder/kernel"
 	"github.com/powernode/bootsmith/builder/overlay"
@@ -25,11 +26,11 @@ type rootImage struct {
 	blob families.Blob
 }
 
-// unpackRoot unpacks the packages, lays the overlay over them and sets the
-// permissions.
+// unpackRoot unpacks the packages, lays the overlay over them, finishes what
+// maintainer scripts would have done, and sets the permissions.
 func (b *targetBuild) unpackRoot(ctx context.Context) (*tree.Tree, error) {
-	t, err := b.readRoot(ctx)
-	if err != nil {
+	t := tree.New(b.plan.Epoch)
+	if err := b.archive.UnpackRoot(ctx, t, b.config.Store, b.target.Packages.Root, b.plan.Epoch); err != nil {
 		return nil, err
 	}
 	files, err := b.loadOverlay(ctx, b.overlayDir, b.plan.OverlayDigest)
@@ -39,14 +40,18 @@ func (b *targetBuild) unpackRoot(ctx context.Context) (*tree.Tree, error) {
 	if err := files.Apply(t, b.plan.Epoch); err != nil {
 		return nil, err
 	}
+	if err := finish.Run(ctx, t, b.config.Store, finish.Input{
+		Arch: b.arch, Hostname: b.plan.Platform, Users: b.plan.Users, Epoch: b.plan.Epoch, Remember: b.config.remember,
+	}); err != nil {
+		return nil, err
+	}
 	return t, applyPermissions(t, b.plan.Permissions)
 }
 
-// unpackKernel unpacks the kernel and the EFI stub, which are no part of the
-// root.
+// unpackKernel unpacks the kernel and the EFI stub.
 func (b *targetBuild) unpackKernel(ctx context.Context) (*tree.Tree, error) {
 	t := tree.New(b.plan.Epoch)
-	for _, p := range b.target.Packages.Beside() {
+	for _, p := range b.target.Packages.Boot() {
 		if err := b.archive.UnpackInto(ctx, t, b.config.Store, p); err != nil {
 			return nil, err
 		}
@@ -116,9 +121,9 @@ func (b *targetBuild) cmdline(img rootImage) string {
 
 // writeUKI joins the stub, the kernel, the initramfs and the command line.
 func (b *targetBuild) writeUKI(ctx context.Context, boot, root *tree.Tree, k kernelPart, initrd families.Blob, cmdline string) (families.Blob, error) {
-	stub, err := b.findStub(boot, root)
+	stub, err := boot.Resolve(b.arch.EFIStub)
 	if err != nil {
-		return families.Blob{}, err
+		return families.Blob{}, fmt.Errorf("finding the EFI stub in package %s: %w", stubPackage, err)
 	}
 	release, err := b.osRelease(root)
 	if err != nil {

@@ -36,6 +36,7 @@ type Plan struct {
 	OverlayDigest    string        `json:"overlay_digest"`
 	ESPDigest        string        `json:"esp_digest"`
 	Permissions      []spec.Access `json:"permissions"`
+	Users            []spec.User   `json:"users,omitempty"`
 	Families         []string      `json:"families"`
 	DiskSize         int64         `json:"disk_size"`
 	// Persist is a partition of disk images; nil means none.
@@ -50,8 +51,6 @@ type Target struct {
 	// InitSHA256 is the digest of the init that the initramfs starts.
 	InitSHA256 string   `json:"init_sha256"`
 	Packages   Packages `json:"packages"`
-	// Root is the root's source when it is not packages.
-	Root *RootPin `json:"root,omitempty"`
 	// Cmdline are the kernel parameters without the root's digests.
 	Cmdline []string `json:"cmdline"`
 }
@@ -62,25 +61,32 @@ type Packages struct {
 	// ReleaseDate and ReleaseSHA256 are the release file's own date and digest.
 	ReleaseDate   time.Time `json:"release_date"`
 	ReleaseSHA256 string    `json:"release_sha256"`
-	// Root become the root; Kernel and Stub are shipped beside it.
+	// Root become the root, the kernel among them when its modules are kept
+	// there. Kernel and Stub are unpacked for what boots.
 	Root   []apt.Package `json:"root"`
 	Kernel []apt.Package `json:"kernel"`
 	Stub   []apt.Package `json:"stub"`
 }
 
+// Boot returns the packages that are unpacked for what boots.
+func (p Packages) Boot() []apt.Package { return slices.Concat(p.Kernel, p.Stub) }
+
 // Beside returns the packages that are no part of the root.
-func (p Packages) Beside() []apt.Package { return slices.Concat(p.Kernel, p.Stub) }
+func (p Packages) Beside() []apt.Package { return without(p.Boot(), p.Root) }
 
-// snapshot returns the release's date (RFC 3339), "" without packages.
-func (p Packages) snapshot() string {
-	if p.ReleaseDate.IsZero() {
-		return ""
+// All returns all packages, each once.
+func (p Packages) All() []apt.Package { return slices.Concat(p.Root, p.Beside()) }
+
+// without returns the packages of a list that aren't in another.
+func without(list, other []apt.Package) []apt.Package {
+	var rest []apt.Package
+	for _, p := range list {
+		if !slices.ContainsFunc(other, func(o apt.Package) bool { return o.SHA256 == p.SHA256 }) {
+			rest = append(rest, p)
+		}
 	}
-	return p.ReleaseDate.UTC().Format(time.RFC3339)
+	return rest
 }
-
-// All returns all packages.
-func (p Packages) All() []apt.Package { return slices.Concat(p.Root, p.Kernel, p.Stub) }
 
 // Request is what a command line adds to a definition.
 type Request struct {
@@ -99,7 +105,7 @@ func NewPlan(ctx context.Context, c Config, r Request) (_ *Plan, err error) {
 	defer func() { err = explain(ctx, err) }()
 	p := &Plan{
 		FormatVersion: FormatVersion, Version: Version, Platform: r.File.Name,
-		DefinitionSHA256: r.File.SHA256, Permissions: r.File.Permissions, BaseURL: r.File.IPXE.BaseURL,
+		DefinitionSHA256: r.File.SHA256, Permissions: r.File.Permissions, Users: r.File.Users, BaseURL: r.File.IPXE.BaseURL,
 	}
 	if p.DiskSize, err = r.File.Disk.Bytes(); err != nil {
 		return nil, r.File.Bad("disk.size", "%v", err)
@@ -116,14 +122,7 @@ func NewPlan(ctx context.Context, c Config, r Request) (_ *Plan, err error) {
 	if err = p.addTargets(ctx, c, r); err != nil {
 		return nil, err
 	}
-	commit, err := p.addEpoch(ctx, c, r)
-	if err != nil {
-		return nil, err
-	}
-	if err = p.pinRoots(ctx, c, r.File); err != nil {
-		return nil, err
-	}
-	return p, p.addRevision(commit, r)
+	return p, p.addOrigin(ctx, c, r)
 }
 
 // pickFamilies returns the families to build, in their fixed order.
@@ -207,9 +206,9 @@ func newTarget(ctx context.Context, c Config, f *spec.File, name string) (Target
 	if p := f.Disk.Persist; p != nil {
 		t.Cmdline = append(t.Cmdline, "bootsmith.persist="+p.Label)
 	}
-	archive, err := openArchive(c, f, a)
-	if err != nil || archive == nil {
-		return t, err
+	archive, err := c.Archive(f, a)
+	if err != nil {
+		return Target{}, err
 	}
 	if t.Packages, err = resolve(ctx, archive, f, a); err != nil {
 		return Target{}, fmt.Errorf("resolving the packages of %s: %w", f.Path, err)
@@ -221,40 +220,40 @@ func newTarget(ctx context.Context, c Config, f *spec.File, name string) (Target
 const stubPackage = "systemd-boot-efi"
 
 func resolve(ctx context.Context, archive Archive, f *spec.File, a arch.Arch) (Packages, error) {
-	var include, kernel []string
-	for _, name := range f.PackageArchive().Include {
+	var include []string
+	for _, name := range f.Root.Packages.Include {
 		include = append(include, f.Expand(name, a))
-	}
-	if f.Kernel.Package != "" {
-		kernel = []string{f.Expand(f.Kernel.Package, a)}
 	}
 	found, err := archive.ResolveEach(ctx, []apt.Request{
 		{Names: include},
 		// A kernel's meta package leads to the kernel and to tools that
 		// install it; only the kernel is wanted.
-		{Names: kernel, Follow: apt.Follow{Prefix: "linux-image-"}},
+		{Names: []string{f.Expand(f.Kernel.Package, a)}, Follow: apt.Follow{Prefix: "linux-image-"}},
 		{Names: []string{stubPackage}, Follow: apt.Follow{None: true}},
 	})
 	if err != nil {
 		return Packages{}, err
 	}
 	root := found[0]
+	if f.Kernel.Modules == spec.ModulesInRoot {
+		root.Packages = slices.Concat(root.Packages, without(found[1].Packages, root.Packages))
+	}
 	return Packages{
 		Suite: root.Suite, ReleaseDate: root.ReleaseDate, ReleaseSHA256: root.ReleaseSHA256,
 		Root: root.Packages, Kernel: found[1].Packages, Stub: found[2].Packages,
 	}, nil
 }
 
-// addEpoch sets the epoch and returns the definition's commit.
-func (p *Plan) addEpoch(ctx context.Context, c Config, r Request) (Commit, error) {
+// addOrigin sets the epoch and the revision.
+func (p *Plan) addOrigin(ctx context.Context, c Config, r Request) error {
 	commit, err := FindCommit(ctx, c.Exec, r.File.Path)
 	if err != nil {
-		return commit, err
+		return err
 	}
 	switch {
 	case r.SourceDateEpoch != "":
 		if p.Epoch, err = strconv.ParseInt(r.SourceDateEpoch, 10, 64); err != nil || p.Epoch < 0 {
-			return commit, fault.Inputf("reading SOURCE_DATE_EPOCH %q: not a number of seconds", r.SourceDateEpoch)
+			return fault.Inputf("reading SOURCE_DATE_EPOCH %q: not a number of seconds", r.SourceDateEpoch)
 		}
 	case commit.Time > 0:
 		p.Epoch = commit.Time
@@ -262,16 +261,7 @@ func (p *Plan) addEpoch(ctx context.Context, c Config, r Request) (Commit, error
 		for _, t := range p.Targets {
 			p.Epoch = max(p.Epoch, t.Packages.ReleaseDate.Unix())
 		}
-		if p.Epoch == 0 {
-			return commit, fault.Inputf("choosing the build's time stamp: no input has a date").
-				WithFix("set SOURCE_DATE_EPOCH, or track %s with git", r.File.Path)
-		}
 	}
-	return commit, nil
-}
-
-// addRevision sets the revision.
-func (p *Plan) addRevision(commit Commit, r Request) error {
 	p.Revision = r.Revision
 	if p.Revision == "" {
 		p.Revision = commit.SHA

@@ -80,15 +80,16 @@ func readModule(contents Opener, file *fileNode) (modinfo, error) {
 		return nil, err
 	}
 	defer r.Close()
-	data, err := decompress(r, path.Ext(file.path))
+	data, err := Decompress(r, path.Ext(file.path))
 	if err != nil {
 		return nil, err
 	}
 	return parseModule(data)
 }
 
-// decompress reads a whole module: the table of its sections comes last.
-func decompress(r io.Reader, ext string) ([]byte, error) {
+// Decompress reads a whole module, whose name ends in ext, of at most 128 MiB
+// decompressed: the table of its sections comes last.
+func Decompress(r io.Reader, ext string) ([]byte, error) {
 	switch ext {
 	case ".xz":
 		x, err := xz.NewReader(bufio.NewReader(r)) // it reads single bytes
@@ -113,6 +114,10 @@ func decompress(r io.Reader, ext string) ([]byte, error) {
 	}
 	return data, nil
 }
+
+// Info returns the values of a decompressed module's .modinfo section by key; a
+// key may have several values.
+func Info(module []byte) (map[string][]string, error) { return parseModule(module) }
 
 var errNoModinfo = errors.New("there is no .modinfo section")
 

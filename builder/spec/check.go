@@ -45,6 +45,10 @@ func (c checker) check(n ast.Node, t reflect.Type, field string) error {
 				return c.wrong(line, field, "a string", n)
 			}
 		}
+	case reflect.Bool:
+		if _, ok := n.(*ast.BoolNode); !ok {
+			return c.wrong(line, field, "true or false", n)
+		}
 	case reflect.Uint32:
 		if _, ok := n.(*ast.IntegerNode); !ok {
 			return c.wrong(line, field, "a number", n)

@@ -17,6 +17,7 @@ type Definition struct {
 	Cmdline       []string   `yaml:"cmdline" doc:"kernel parameters; ${console} and ${arch} are replaced; default: console=${console}"`
 	Files         string     `yaml:"files" doc:"folder laid over the root: symlinks and executable bits are kept, owner is root"`
 	Permissions   []Access   `yaml:"permissions" doc:"modes and owners of single paths of the root, applied last"`
+	Users         []User     `yaml:"users" doc:"who logs in"`
 	ESP           string     `yaml:"esp" doc:"folder with further files for the EFI system partition"`
 	Disk          Disk       `yaml:"disk" doc:"the disk images of raw and qcow2"`
 	IPXE          IPXE       `yaml:"ipxe" doc:"the network boot script"`
@@ -24,6 +25,11 @@ type Definition struct {
 	SecureBoot    SecureBoot `yaml:"secure_boot" doc:"who signs the unified kernel image for UEFI Secure Boot; default: nobody"`
 	RPi4          *RPi4      `yaml:"rpi4" doc:"what the family disk-image-rpi4 needs; it is built when this is there"`
 	Publish       Publish    `yaml:"publish" doc:"where artifacts are pushed"`
+}
+
+// Root is the root's one source.
+type Root struct {
+	Packages *Packages `yaml:"packages" doc:"a signed Debian or Ubuntu archive, unpack-only"`
 }
 
 // Packages names packages of a signed archive.
@@ -37,11 +43,8 @@ type Packages struct {
 
 // Kernel is the kernel's source.
 type Kernel struct {
-	Package    string   `yaml:"package" doc:"kernel image package or its meta package; ${arch} is replaced; default: linux-image-cloud-${arch} when the root comes from packages, else the root's own kernel"`
-	Suite      string   `yaml:"suite" doc:"the archive's suite with the package and systemd's EFI stub, when the root doesn't come from packages"`
-	Mirror     string   `yaml:"mirror" doc:"base URL of that archive; default: as for root.packages"`
-	Components []string `yaml:"components" doc:"its components; default: [main]"`
-	Keyring    string   `yaml:"keyring" doc:"OpenPGP keyring that signs it; default: as for root.packages"`
+	Package string `yaml:"package" doc:"kernel image package or its meta package; ${arch} is replaced; default: linux-image-cloud-${arch}"`
+	Modules string `yaml:"modules" doc:"root: the root has all modules of the kernel, and their index for modprobe; initramfs: there are only those that booting needs; default: root"`
 }
 
 // Access sets the mode and the owner of one path.

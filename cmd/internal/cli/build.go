@@ -103,7 +103,7 @@ func newConfig(env Env, flags buildFlags) (builder.Config, error) {
 		Archive: func(f *spec.File, a arch.Arch) (builder.Archive, error) {
 			return newArchive(env, flags, cache, f, a)
 		},
-		Store: objects, Exec: execProgram, Now: env.Now,
+		Store: objects, CacheDir: filepath.Join(cache, "derived"), Exec: execProgram, Now: env.Now,
 		Report: newReporter(env.Stderr, flags.logFormat), Jobs: flags.jobs,
 	}, nil
 }
@@ -124,7 +124,7 @@ func cacheDir(env Env, flag string) (string, error) {
 }
 
 func newArchive(env Env, flags buildFlags, cache string, f *spec.File, a arch.Arch) (*apt.Archive, error) {
-	p := f.PackageArchive()
+	p := f.Root.Packages
 	override := firstOf(flags.mirror, env.Getenv(MirrorVariable))
 	mirror, err := apt.ChooseMirror(p.Mirror, override, p.Suite, os.DirFS(env.HostRoot))
 	if err != nil {
