@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/powernode/bootsmith/cmd/internal/cli"
+	"github.com/powernode/bootsmith/cmd/internal/terminal"
 )
 
 func main() { os.Exit(run()) }
@@ -20,7 +21,7 @@ func run() int {
 	defer stop()
 	env := cli.Env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Getenv: os.Getenv, Now: time.Now, HostRoot: "/",
+		Getenv: os.Getenv, Now: time.Now, HostRoot: "/", Width: terminal.Width(os.Stderr),
 	}
 	return cli.Execute(ctx, env, newRoot(env), os.Args[1:])
 }

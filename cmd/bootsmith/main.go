@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/powernode/bootsmith/cmd/internal/cli"
+	"github.com/powernode/bootsmith/cmd/internal/terminal"
 )
 
 func main() { os.Exit(run()) }
@@ -22,6 +23,6 @@ func run() int {
 		Stderr:   os.Stderr,
 		Getenv:   os.Getenv,
 		Now:      time.Now,
-		HostRoot: "/",
+		HostRoot: "/", Width: terminal.Width(os.Stderr),
 	}, os.Args[1:])
 }

@@ -104,7 +104,7 @@ func newConfig(env Env, flags buildFlags) (builder.Config, error) {
 			return newArchive(env, flags, cache, f, a)
 		},
 		Store: objects, CacheDir: filepath.Join(cache, "derived"), Exec: execProgram, Now: env.Now,
-		Report: newReporter(env.Stderr, flags.logFormat), Jobs: flags.jobs,
+		Report: newReporter(env, flags.logFormat), Jobs: flags.jobs,
 	}, nil
 }
 

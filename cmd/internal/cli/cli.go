@@ -19,6 +19,9 @@ type Env struct {
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
 	Now            func() time.Time
+	// Width returns the number of columns of the terminal that Stderr is; nil
+	// when it is none.
+	Width func() int
 	// HostRoot is the folder under which the build host's own files (apt
 	// sources, keyrings) are looked up; "/" outside tests.
 	HostRoot string

@@ -129,12 +129,32 @@ func TestSchemaAndVersion(t *testing.T) {
 func TestReporterFormats(t *testing.T) {
 	e := builder.Event{Stage: "amd64/raw", State: builder.Finished, Elapsed: 1230 * time.Millisecond}
 	var text, json bytes.Buffer
-	newReporter(&text, "text")(e)
-	newReporter(&json, "json")(e)
+	newReporter(Env{Stderr: &text}, "text")(e)
+	newReporter(Env{Stderr: &json}, "json")(e)
 	if got := text.String(); !strings.Contains(got, "amd64/raw") || !strings.Contains(got, "1.23s") {
 		t.Errorf("text = %q", got)
 	}
 	if got := json.String(); !strings.Contains(got, `"stage":"amd64/raw","state":"finished","elapsed_ns":1230000000`) {
 		t.Errorf("json = %q", got)
+	}
+}
+
+func TestLiveReporterShowsWhatRuns(t *testing.T) {
+	var out bytes.Buffer
+	report := newReporter(Env{Stderr: &out, Width: func() int { return 40 }}, "text")
+	report(builder.Event{Stage: "amd64/fetch", State: builder.Started})
+	report(builder.Event{Stage: "amd64/fetch", State: builder.Progress, Detail: "1.0 of 9.0 MiB"})
+	report(builder.Event{Stage: "arm64/fetch", State: builder.Started})
+	report(builder.Event{Stage: "amd64/fetch", State: builder.Finished, Elapsed: time.Second})
+	report(builder.Event{Stage: "arm64/fetch", State: builder.Finished, Elapsed: time.Second})
+	lines := strings.Split(out.String(), clearLine)
+	if want := "0 done, running: amd64/fetch 1.0 of 9.0"; lines[2] != want {
+		t.Errorf("status = %q, want %q", lines[2], want)
+	}
+	if !strings.HasSuffix(lines[4], "\n1 done, running: arm64/fetch") || !strings.HasPrefix(lines[4], "amd64/fetch ") {
+		t.Errorf("after the first stage: %q", lines[4])
+	}
+	if strings.Contains(lines[5], "running") {
+		t.Errorf("at the end: %q", lines[5])
 	}
 }

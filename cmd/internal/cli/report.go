@@ -3,7 +3,6 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"strings"
 	"sync"
 	"time"
@@ -21,9 +20,13 @@ func printError(env Env, err error) {
 	}
 }
 
-// newReporter returns a reporter that writes a line per event to w: text for
-// people, or JSON.
-func newReporter(w io.Writer, format string) builder.Reporter {
+// newReporter returns a reporter to stderr: JSON lines, or text, which on a
+// terminal ends with a line that shows what is running.
+func newReporter(env Env, format string) builder.Reporter {
+	w := env.Stderr
+	if format == "text" && env.Width != nil {
+		return newLive(w, env.Width).report
+	}
 	var mu sync.Mutex
 	return func(e builder.Event) {
 		mu.Lock()
