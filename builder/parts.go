@@ -29,8 +29,8 @@ type rootImage struct {
 // unpackRoot unpacks the packages, lays the overlay over them, finishes what
 // maintainer scripts would have done, and sets the permissions.
 func (b *targetBuild) unpackRoot(ctx context.Context) (*tree.Tree, error) {
-	t := tree.New(b.plan.Epoch)
-	if err := b.archive.UnpackRoot(ctx, t, b.config.Store, b.target.Packages.Root, b.plan.Epoch); err != nil {
+	t, err := b.readRoot(ctx)
+	if err != nil {
 		return nil, err
 	}
 	files, err := b.loadOverlay(ctx, b.overlayDir, b.plan.OverlayDigest)
@@ -41,7 +41,8 @@ func (b *targetBuild) unpackRoot(ctx context.Context) (*tree.Tree, error) {
 		return nil, err
 	}
 	if err := finish.Run(ctx, t, b.config.Store, finish.Input{
-		Arch: b.arch, Hostname: b.plan.Platform, Users: b.plan.Users, Epoch: b.plan.Epoch, Remember: b.config.remember,
+		Arch: b.arch, Hostname: b.plan.Platform, Users: b.plan.Users, Epoch: b.plan.Epoch,
+		Installed: b.root != nil, Remember: b.config.remember,
 	}); err != nil {
 		return nil, err
 	}
@@ -121,9 +122,9 @@ func (b *targetBuild) cmdline(img rootImage) string {
 
 // writeUKI joins the stub, the kernel, the initramfs and the command line.
 func (b *targetBuild) writeUKI(ctx context.Context, boot, root *tree.Tree, k kernelPart, initrd families.Blob, cmdline string) (families.Blob, error) {
-	stub, err := boot.Resolve(b.arch.EFIStub)
+	stub, err := b.findStub(boot, root)
 	if err != nil {
-		return families.Blob{}, fmt.Errorf("finding the EFI stub in package %s: %w", stubPackage, err)
+		return families.Blob{}, err
 	}
 	release, err := b.osRelease(root)
 	if err != nil {

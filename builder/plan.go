@@ -51,6 +51,8 @@ type Target struct {
 	// InitSHA256 is the digest of the init that the initramfs starts.
 	InitSHA256 string   `json:"init_sha256"`
 	Packages   Packages `json:"packages"`
+	// Root is the root's source when it is not packages.
+	Root *RootPin `json:"root,omitempty"`
 	// Cmdline are the kernel parameters without the root's digests.
 	Cmdline []string `json:"cmdline"`
 }
@@ -73,6 +75,14 @@ func (p Packages) Boot() []apt.Package { return slices.Concat(p.Kernel, p.Stub) 
 
 // Beside returns the packages that are no part of the root.
 func (p Packages) Beside() []apt.Package { return without(p.Boot(), p.Root) }
+
+// snapshot returns the release's date (RFC 3339), "" without packages.
+func (p Packages) snapshot() string {
+	if p.ReleaseDate.IsZero() {
+		return ""
+	}
+	return p.ReleaseDate.UTC().Format(time.RFC3339)
+}
 
 // All returns all packages, each once.
 func (p Packages) All() []apt.Package { return slices.Concat(p.Root, p.Beside()) }
@@ -122,7 +132,14 @@ func NewPlan(ctx context.Context, c Config, r Request) (_ *Plan, err error) {
 	if err = p.addTargets(ctx, c, r); err != nil {
 		return nil, err
 	}
-	return p, p.addOrigin(ctx, c, r)
+	commit, err := p.addEpoch(ctx, c, r)
+	if err != nil {
+		return nil, err
+	}
+	if err = p.pinRoots(ctx, c, r.File); err != nil {
+		return nil, err
+	}
+	return p, p.addRevision(commit, r)
 }
 
 // pickFamilies returns the families to build, in their fixed order.
@@ -206,9 +223,9 @@ func newTarget(ctx context.Context, c Config, f *spec.File, name string) (Target
 	if p := f.Disk.Persist; p != nil {
 		t.Cmdline = append(t.Cmdline, "bootsmith.persist="+p.Label)
 	}
-	archive, err := c.Archive(f, a)
-	if err != nil {
-		return Target{}, err
+	archive, err := openArchive(c, f, a)
+	if err != nil || archive == nil {
+		return t, err
 	}
 	if t.Packages, err = resolve(ctx, archive, f, a); err != nil {
 		return Target{}, fmt.Errorf("resolving the packages of %s: %w", f.Path, err)
@@ -220,15 +237,18 @@ func newTarget(ctx context.Context, c Config, f *spec.File, name string) (Target
 const stubPackage = "systemd-boot-efi"
 
 func resolve(ctx context.Context, archive Archive, f *spec.File, a arch.Arch) (Packages, error) {
-	var include []string
-	for _, name := range f.Root.Packages.Include {
+	var include, kernel []string
+	for _, name := range f.PackageArchive().Include {
 		include = append(include, f.Expand(name, a))
+	}
+	if f.Kernel.Package != "" {
+		kernel = []string{f.Expand(f.Kernel.Package, a)}
 	}
 	found, err := archive.ResolveEach(ctx, []apt.Request{
 		{Names: include},
 		// A kernel's meta package leads to the kernel and to tools that
 		// install it; only the kernel is wanted.
-		{Names: []string{f.Expand(f.Kernel.Package, a)}, Follow: apt.Follow{Prefix: "linux-image-"}},
+		{Names: kernel, Follow: apt.Follow{Prefix: "linux-image-"}},
 		{Names: []string{stubPackage}, Follow: apt.Follow{None: true}},
 	})
 	if err != nil {
@@ -244,16 +264,16 @@ func resolve(ctx context.Context, archive Archive, f *spec.File, a arch.Arch) (P
 	}, nil
 }
 
-// addOrigin sets the epoch and the revision.
-func (p *Plan) addOrigin(ctx context.Context, c Config, r Request) error {
+// addEpoch sets the epoch and returns the definition's commit.
+func (p *Plan) addEpoch(ctx context.Context, c Config, r Request) (Commit, error) {
 	commit, err := FindCommit(ctx, c.Exec, r.File.Path)
 	if err != nil {
-		return err
+		return commit, err
 	}
 	switch {
 	case r.SourceDateEpoch != "":
 		if p.Epoch, err = strconv.ParseInt(r.SourceDateEpoch, 10, 64); err != nil || p.Epoch < 0 {
-			return fault.Inputf("reading SOURCE_DATE_EPOCH %q: not a number of seconds", r.SourceDateEpoch)
+			return commit, fault.Inputf("reading SOURCE_DATE_EPOCH %q: not a number of seconds", r.SourceDateEpoch)
 		}
 	case commit.Time > 0:
 		p.Epoch = commit.Time
@@ -261,7 +281,16 @@ func (p *Plan) addOrigin(ctx context.Context, c Config, r Request) error {
 		for _, t := range p.Targets {
 			p.Epoch = max(p.Epoch, t.Packages.ReleaseDate.Unix())
 		}
+		if p.Epoch == 0 {
+			return commit, fault.Inputf("choosing the build's time stamp: no input has a date").
+				WithFix("set SOURCE_DATE_EPOCH, or track %s with git", r.File.Path)
+		}
 	}
+	return commit, nil
+}
+
+// addRevision sets the revision.
+func (p *Plan) addRevision(commit Commit, r Request) error {
 	p.Revision = r.Revision
 	if p.Revision == "" {
 		p.Revision = commit.SHA

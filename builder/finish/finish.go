@@ -35,6 +35,8 @@ type Input struct {
 	// Epoch is the modification time of what is made, and today's date where
 	// one is written down, in seconds since 1970.
 	Epoch int64
+	// Installed tells that the root's own scripts have run already.
+	Installed bool
 	// Remember returns the value that is cached under key, or calls make and
 	// caches what it returns. nil: nothing is cached.
 	Remember func(key string, make func() ([]byte, error)) ([]byte, error)
@@ -46,30 +48,33 @@ type Step struct {
 	// Needs is a path that the root must have, or the step is left out; "":
 	// none.
 	Needs string
-	run   func(ctx context.Context, r *root, in Input) error
+	// Installed tells that the step is for installed roots, too: for what the
+	// build adds to them.
+	Installed bool
+	run       func(ctx context.Context, r *root, in Input) error
 }
 
 // Steps returns the steps in the order in which they run.
 func Steps() []Step {
 	return []Step{
-		{"directories", "usr/share/base-files", makeDirectories},
-		{"base accounts", "usr/share/base-passwd/passwd.master", makeBaseAccounts},
-		{"system accounts", "usr/lib/sysusers.d", makeSystemAccounts},
-		{"users", "", makeUsers},
-		{"set-id programs", "etc/passwd", applySetID},
-		{"passwords", "etc/passwd", makeShadow},
-		{"configuration files", "", installDefaults},
-		{"shells", "usr/share/debianutils/shells", makeShells},
-		{"PAM", "usr/share/pam-configs", makePAM},
-		{"name services", "usr/share/libc-bin/nsswitch.conf", makeNameServices},
-		{"alternatives", "etc/alternatives", makeAlternatives},
-		{"CA certificates", "usr/share/ca-certificates", makeCertificates},
-		{"identity", "usr/share/base-files", makeIdentity},
-		{"SSH host keys", "usr/lib/systemd/system/sshd-keygen.service", makeKeysAtBoot},
-		{"units", "usr/lib/systemd/system", enableUnits},
-		{"kernel modules", "usr/lib/modules", indexModules},
-		{"library cache", "etc/ld.so.conf", makeLibraryCache},
-		{"update stamps", "usr/lib/systemd/systemd", stampUpdates},
+		{"directories", "usr/share/base-files", false, makeDirectories},
+		{"base accounts", "usr/share/base-passwd/passwd.master", false, makeBaseAccounts},
+		{"system accounts", "usr/lib/sysusers.d", false, makeSystemAccounts},
+		{"users", "", false, makeUsers},
+		{"set-id programs", "etc/passwd", false, applySetID},
+		{"passwords", "etc/passwd", false, makeShadow},
+		{"configuration files", "", false, installDefaults},
+		{"shells", "usr/share/debianutils/shells", false, makeShells},
+		{"PAM", "usr/share/pam-configs", false, makePAM},
+		{"name services", "usr/share/libc-bin/nsswitch.conf", false, makeNameServices},
+		{"alternatives", "etc/alternatives", false, makeAlternatives},
+		{"CA certificates", "usr/share/ca-certificates", false, makeCertificates},
+		{"identity", "usr/share/base-files", false, makeIdentity},
+		{"SSH host keys", "usr/lib/systemd/system/sshd-keygen.service", false, makeKeysAtBoot},
+		{"units", "usr/lib/systemd/system", false, enableUnits},
+		{"kernel modules", "usr/lib/modules", true, indexModules},
+		{"library cache", "etc/ld.so.conf", false, makeLibraryCache},
+		{"update stamps", "usr/lib/systemd/systemd", false, stampUpdates},
 	}
 }
 
@@ -79,6 +84,9 @@ func Run(ctx context.Context, t *tree.Tree, s Store, in Input) error {
 	for _, step := range Steps() {
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if in.Installed && !step.Installed {
+			continue
 		}
 		if step.Needs != "" {
 			if _, err := t.Resolve(step.Needs); errors.Is(err, fs.ErrNotExist) {

@@ -21,6 +21,12 @@ type schemaNode struct {
 	Enum                 []string               `json:"enum,omitempty"`
 	Pattern              string                 `json:"pattern,omitempty"`
 	Minimum              *int                   `json:"minimum,omitempty"`
+	OneOf                []schemaChoice         `json:"oneOf,omitempty"`
+}
+
+// schemaChoice is one of the fields of which exactly one must be there.
+type schemaChoice struct {
+	Required []string `json:"required"`
 }
 
 // Schema returns the JSON Schema of a definition, made from the types that
@@ -37,8 +43,7 @@ func Schema(families []string) ([]byte, error) {
 	disk["size"].Pattern = `^[1-9][0-9]*(MiB|GiB|TiB)$`
 	disk["persist"].Properties["size"].Pattern = `^([1-9][0-9]*(MiB|GiB|TiB)|rest)$`
 	disk["persist"].Properties["label"].Pattern = `^[A-Za-z0-9][A-Za-z0-9._-]{0,15}$`
-	root.Properties["root"].Required = []string{"packages"}
-	root.Properties["root"].Properties["packages"].Required = []string{"suite", "include"}
+	addRootRules(root.Properties["root"])
 	root.Properties["kernel"].Properties["modules"].Enum = []string{ModulesInRoot, ModulesInInitramfs}
 	user := root.Properties["users"].Items
 	user.Required = []string{"name"}
@@ -47,6 +52,18 @@ func Schema(families []string) ([]byte, error) {
 	root.Properties["rpi4"].Required = []string{"firmware"}
 	b, err := json.MarshalIndent(root, "", "  ")
 	return append(b, '\n'), err
+}
+
+// addRootRules says that a root has one source, and what each needs.
+func addRootRules(root *schemaNode) {
+	known, _ := Root{}.sources()
+	for _, name := range known {
+		root.OneOf = append(root.OneOf, schemaChoice{Required: []string{name}})
+	}
+	root.Properties["limits"].Properties["size"].Pattern = `^[1-9][0-9]*(MiB|GiB|TiB)$`
+	root.Properties["packages"].Required = []string{"suite", "include"}
+	root.Properties["archive"].Required = []string{"path"}
+	root.Properties["archive"].Properties["sha256"].Pattern = `^[0-9a-f]{64}$`
 }
 
 func schemaOf(t reflect.Type, doc string) *schemaNode {

@@ -27,11 +27,6 @@ type Definition struct {
 	Publish       Publish    `yaml:"publish" doc:"where artifacts are pushed"`
 }
 
-// Root is the root's one source.
-type Root struct {
-	Packages *Packages `yaml:"packages" doc:"a signed Debian or Ubuntu archive, unpack-only"`
-}
-
 // Packages names packages of a signed archive.
 type Packages struct {
 	Suite      string   `yaml:"suite" doc:"the archive's suite or code name, for example trixie"`
@@ -43,8 +38,12 @@ type Packages struct {
 
 // Kernel is the kernel's source.
 type Kernel struct {
-	Package string `yaml:"package" doc:"kernel image package or its meta package; ${arch} is replaced; default: linux-image-cloud-${arch}"`
-	Modules string `yaml:"modules" doc:"root: the root has all modules of the kernel, and their index for modprobe; initramfs: there are only those that booting needs; default: root"`
+	Package    string   `yaml:"package" doc:"kernel image package or its meta package; ${arch} is replaced; default: linux-image-cloud-${arch} when the root comes from packages, else the root's own kernel"`
+	Suite      string   `yaml:"suite" doc:"the archive's suite with the package and systemd's EFI stub, when the root doesn't come from packages"`
+	Mirror     string   `yaml:"mirror" doc:"base URL of that archive; default: as for root.packages"`
+	Components []string `yaml:"components" doc:"its components; default: [main]"`
+	Keyring    string   `yaml:"keyring" doc:"OpenPGP keyring that signs it; default: as for root.packages"`
+	Modules    string   `yaml:"modules" doc:"root: the root has all modules of the kernel, and their index for modprobe; initramfs: there are only those that booting needs; default: root"`
 }
 
 // Access sets the mode and the owner of one path.

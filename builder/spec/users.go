@@ -40,6 +40,9 @@ const (
 )
 
 func (f *File) validateUsers() error {
+	if len(f.Users) > 0 && f.Root.Packages == nil {
+		return f.Bad("users", "a root that doesn't come from packages has its users already").WithFix("make them where the root is made")
+	}
 	for i, u := range f.Users {
 		field := fmt.Sprintf("users[%d]", i)
 		same := func(v User) bool { return v.Name == u.Name || u.UID != 0 && v.UID == u.UID }

@@ -27,12 +27,21 @@ func (f *File) applyDefaults() {
 	if len(f.Cmdline) == 0 {
 		f.Cmdline = []string{"console=${console}"}
 	}
-	if f.Kernel.Package == "" {
+	if f.Kernel.Package == "" && f.Root.Packages != nil {
 		f.Kernel.Package = "linux-image-cloud-${arch}"
 	}
 	f.Kernel.Modules = cmp.Or(f.Kernel.Modules, ModulesInRoot)
 	if p := f.Root.Packages; p != nil && len(p.Components) == 0 {
 		p.Components = []string{"main"}
+	}
+	if k := &f.Kernel; k.Suite != "" && len(k.Components) == 0 {
+		k.Components = []string{"main"}
+	}
+	if l := &f.Root.Limits; l.Size == "" {
+		l.Size = defaultLimitSize
+	}
+	if l := &f.Root.Limits; l.Files == 0 {
+		l.Files = defaultLimitFiles
 	}
 	if p := f.Disk.Persist; p != nil {
 		p.Size = cmp.Or(p.Size, rest)
@@ -95,13 +104,10 @@ func (f *File) validateArchitectures() error {
 	return nil
 }
 
-func (f *File) validateRoot() error {
+func (f *File) validatePackages() error {
 	p := f.Root.Packages
 	if p == nil {
-		return f.Bad("root", "no source").WithFix("add root.packages with a suite and packages to include")
-	}
-	if !suitePattern.MatchString(p.Suite) || strings.Contains(p.Suite, "..") {
-		return f.Bad("root.packages.suite", "%q is not a suite", p.Suite).WithFix("name a suite of the archive, for example trixie")
+		return nil
 	}
 	if len(p.Include) == 0 {
 		return f.Bad("root.packages.include", "no packages").WithFix("name at least one package")
@@ -111,15 +117,15 @@ func (f *File) validateRoot() error {
 			return f.Bad(fmt.Sprintf("root.packages.include[%d]", i), "%q is not a package name", name)
 		}
 	}
-	if p.Mirror != "" && !strings.Contains(p.Mirror, "://") {
-		return f.Bad("root.packages.mirror", "%q is not a URL", p.Mirror).WithFix("give an http, https or file URL")
-	}
-	return nil
+	return f.validateArchiveOf("root.packages", p)
 }
 
-func (f *File) validateKernel() error {
-	if !packagePattern.MatchString(f.expand(f.Kernel.Package, "amd64")) {
-		return f.Bad("kernel.package", "%q is not a package name", f.Kernel.Package)
+func (f *File) validateArchiveOf(field string, p *Packages) error {
+	if !suitePattern.MatchString(p.Suite) || strings.Contains(p.Suite, "..") {
+		return f.Bad(field+".suite", "%q is not a suite", p.Suite).WithFix("name a suite of the archive, for example trixie")
+	}
+	if p.Mirror != "" && !strings.Contains(p.Mirror, "://") {
+		return f.Bad(field+".mirror", "%q is not a URL", p.Mirror).WithFix("give an http, https or file URL")
 	}
 	return nil
 }

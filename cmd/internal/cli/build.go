@@ -124,7 +124,7 @@ func cacheDir(env Env, flag string) (string, error) {
 }
 
 func newArchive(env Env, flags buildFlags, cache string, f *spec.File, a arch.Arch) (*apt.Archive, error) {
-	p := f.Root.Packages
+	p := f.PackageArchive()
 	override := firstOf(flags.mirror, env.Getenv(MirrorVariable))
 	mirror, err := apt.ChooseMirror(p.Mirror, override, p.Suite, os.DirFS(env.HostRoot))
 	if err != nil {
