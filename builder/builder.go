@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/powernode/bootsmith/arch"
+	"github.com/powernode/bootsmith/builder/secureboot"
 	"github.com/powernode/bootsmith/builder/source/apt"
 	"github.com/powernode/bootsmith/builder/spec"
 	"github.com/powernode/bootsmith/builder/store"
@@ -53,6 +54,8 @@ type Config struct {
 	Archive func(f *spec.File, a arch.Arch) (Archive, error)
 	// Store holds file contents.
 	Store *store.Store
+	// SecureBoot signs the unified kernel image; nil means nobody does.
+	SecureBoot *secureboot.Signer
 	// CacheDir is a folder for results that take long to compute; "": none are
 	// kept.
 	CacheDir string

@@ -12,7 +12,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/powernode/bootsmith/builder/fault"
 	"github.com/powernode/bootsmith/builder/manifest"
+	"github.com/powernode/bootsmith/builder/overlay"
 	"github.com/powernode/bootsmith/builder/source/apt"
 	"github.com/powernode/bootsmith/families"
 )
@@ -34,13 +36,20 @@ func (b *targetBuild) espFiles(ctx context.Context, scratch string) ([]families.
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(scratch, "esp")
+	return b.writeFiles(o, filepath.Join(scratch, "esp"))
+}
+
+// writeFiles writes the files of an overlay for a FAT file system to dir.
+func (b *targetBuild) writeFiles(o overlay.Overlay, dir string) ([]families.ESPFile, error) {
 	sink := families.NewSink(dir)
 	defer sink.Close()
 	var files []families.ESPFile
 	for _, e := range o {
+		if e.Inode.IsDir() {
+			continue // made for what is in it
+		}
 		if !e.Inode.IsRegular() {
-			continue
+			return nil, fault.Inputf("writing %q to a FAT file system: it is no file, and FAT knows no symlinks", e.Path).WithFix("put a copy in its place")
 		}
 		f, err := sink.Create()
 		if err != nil {
@@ -63,7 +72,7 @@ func (b *targetBuild) writeManifest(kernelVersion string, img rootImage, outputs
 	m := &manifest.Manifest{
 		SchemaVersion: manifest.SchemaVersion, Platform: b.plan.Platform, Arch: b.arch.Name,
 		AptSnapshot:   b.target.Packages.snapshot(),
-		KernelVersion: kernelVersion, GitSHA: b.plan.Revision, Variants: b.plan.Families,
+		KernelVersion: kernelVersion, GitSHA: b.plan.Revision, Variants: variants(outputs),
 		Artifacts:        map[string]manifest.File{},
 		FsverityRootHash: fmt.Sprintf("%x", img.Digest), ComposefsDigest: fmt.Sprintf("%x", img.Digest),
 		RootHash: fmt.Sprintf("%x", img.RootHash), Cmdline: b.cmdline(img),
@@ -84,6 +93,15 @@ func (b *targetBuild) writeManifest(kernelVersion string, img rootImage, outputs
 		return nil, err
 	}
 	return m, b.writeChecksums(m, data)
+}
+
+// variants names the families that were built.
+func variants(outputs []familyOutput) []string {
+	var names []string
+	for _, out := range outputs {
+		names = append(names, out.name)
+	}
+	return names
 }
 
 func addFamily(m *manifest.Manifest, out familyOutput) manifest.Family {

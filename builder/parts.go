@@ -99,16 +99,16 @@ func (b *targetBuild) writeInitramfs(ctx context.Context, k kernel.Kernel) (fami
 	if err != nil {
 		return families.Blob{}, err
 	}
-	wanted := kernel.DefaultModules()
-	if b.plan.Persist != nil {
-		wanted.Required = append(wanted.Required, "ext4")
+	modules, err := k.Modules(ctx, b.config.Store, b.wantedModules())
+	if err != nil {
+		return families.Blob{}, err
 	}
-	modules, err := k.Modules(ctx, b.config.Store, wanted)
+	extra, err := b.initramfsFiles(ctx, modules)
 	if err != nil {
 		return families.Blob{}, err
 	}
 	return b.writePart("initramfs.cpio.zst", func(w io.Writer) error {
-		return initramfs.Write(ctx, w, initramfs.Input{Init: init, Modules: modules, Contents: b.config.Store, Epoch: b.plan.time()})
+		return initramfs.Write(ctx, w, initramfs.Input{Init: init, Modules: modules, Contents: b.config.Store, Extra: extra, Epoch: b.plan.time()})
 	})
 }
 

@@ -42,6 +42,7 @@ type Plan struct {
 	// Persist is a partition of disk images; nil means none.
 	Persist *families.Persist `json:"persist,omitempty"`
 	BaseURL string            `json:"base_url"`
+	Boot    Boot              `json:"boot"`
 	Targets []Target          `json:"targets"`
 }
 
@@ -76,6 +77,9 @@ func (p Packages) Boot() []apt.Package { return slices.Concat(p.Kernel, p.Stub) 
 // Beside returns the packages that are no part of the root.
 func (p Packages) Beside() []apt.Package { return without(p.Boot(), p.Root) }
 
+// All returns all packages, each once.
+func (p Packages) All() []apt.Package { return slices.Concat(p.Root, p.Beside()) }
+
 // snapshot returns the release's date (RFC 3339), "" without packages.
 func (p Packages) snapshot() string {
 	if p.ReleaseDate.IsZero() {
@@ -83,9 +87,6 @@ func (p Packages) snapshot() string {
 	}
 	return p.ReleaseDate.UTC().Format(time.RFC3339)
 }
-
-// All returns all packages, each once.
-func (p Packages) All() []apt.Package { return slices.Concat(p.Root, p.Beside()) }
 
 // without returns the packages of a list that aren't in another.
 func without(list, other []apt.Package) []apt.Package {
@@ -129,6 +130,9 @@ func NewPlan(ctx context.Context, c Config, r Request) (_ *Plan, err error) {
 	if err = p.addOverlays(ctx, c, r.File); err != nil {
 		return nil, err
 	}
+	if err = p.addBoot(ctx, c, r.File); err != nil {
+		return nil, err
+	}
 	if err = p.addTargets(ctx, c, r); err != nil {
 		return nil, err
 	}
@@ -140,34 +144,6 @@ func NewPlan(ctx context.Context, c Config, r Request) (_ *Plan, err error) {
 		return nil, err
 	}
 	return p, p.addRevision(commit, r)
-}
-
-// pickFamilies returns the families to build, in their fixed order.
-func pickFamilies(r Request) ([]string, error) {
-	want := r.Families
-	if len(want) == 0 {
-		for i, name := range r.File.Families {
-			if _, err := families.Lookup(name); err != nil {
-				return nil, r.File.Bad(fmt.Sprintf("families[%d]", i), "%v", err)
-			}
-		}
-		want = r.File.Families
-	}
-	if len(want) == 0 {
-		return families.Names(), nil
-	}
-	var picked []string
-	for _, name := range families.Names() {
-		if slices.Contains(want, name) {
-			picked = append(picked, name)
-		}
-	}
-	for _, name := range want {
-		if _, err := families.Lookup(name); err != nil {
-			return nil, fault.Inputf("%w", err)
-		}
-	}
-	return picked, nil
 }
 
 func (p *Plan) addOverlays(ctx context.Context, c Config, f *spec.File) error {
@@ -187,10 +163,7 @@ func (p *Plan) addOverlays(ctx context.Context, c Config, f *spec.File) error {
 // addTargets resolves the architectures side by side: each has an index of its
 // own to read.
 func (p *Plan) addTargets(ctx context.Context, c Config, r Request) error {
-	names := r.Architectures
-	if len(names) == 0 {
-		names = r.File.Architectures
-	}
+	names := r.architectures()
 	p.Targets = make([]Target, len(names))
 	errs := make([]error, len(names))
 	var wg sync.WaitGroup

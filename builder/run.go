@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -22,6 +21,9 @@ import (
 // manifests in the plan's order. Each folder appears whole, or, when anything
 // fails, not at all: what stood there before stays.
 func Run(ctx context.Context, c Config, f *spec.File, p *Plan, output string) (_ []*manifest.Manifest, err error) {
+	if err := checkSigner(c, p); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(output, 0o755); err != nil {
 		return nil, fault.Buildf("making the output folder: %w", err)
 	}
@@ -87,10 +89,11 @@ type targetBuild struct {
 	arch       arch.Arch
 	archive    Archive    // nil: the plan has no packages
 	root       rootSource // nil: the root is made of packages
-	staging    string     // becomes output/<arch>
+	staging    string // becomes output/<arch>
 	scratch    string
 	overlayDir string
 	espDir     string
+	file       *spec.File
 }
 
 func newTargetBuild(c Config, f *spec.File, p *Plan, t Target, work string) (*targetBuild, error) {
@@ -109,7 +112,7 @@ func newTargetBuild(c Config, f *spec.File, p *Plan, t Target, work string) (*ta
 	b := &targetBuild{
 		config: c, plan: p, target: t, arch: a, archive: archive, root: root,
 		staging: filepath.Join(work, t.Arch), scratch: filepath.Join(work, "scratch-"+t.Arch),
-		overlayDir: f.Resolve(f.Files), espDir: f.Resolve(f.ESP),
+		overlayDir: f.Resolve(f.Files), espDir: f.Resolve(f.ESP), file: f,
 	}
 	for _, dir := range []string{b.staging, b.scratch} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
@@ -143,15 +146,31 @@ func (b *targetBuild) addStages(g *graph) *result[*manifest.Manifest] {
 		return b.writeInitramfs(ctx, kern.get().Kernel)
 	})
 	uki := stage(g, name("uki"), []dependency{boot, root, kern, initrd, image}, func(ctx context.Context) (families.Blob, error) {
-		return b.writeUKI(ctx, boot.get(), root.get(), kern.get(), initrd.get(), b.cmdline(image.get()))
+		unsigned, err := b.writeUKI(ctx, boot.get(), root.get(), kern.get(), initrd.get(), b.cmdline(image.get()))
+		if err != nil {
+			return families.Blob{}, err
+		}
+		return b.signUKI(ctx, unsigned)
 	})
 	sbom := stage(g, name("sbom"), []dependency{root}, func(ctx context.Context) ([]families.Artifact, error) {
 		return b.writeSBOM(ctx, root.get(), [2]string{manifest.SPDXName, manifest.CycloneDXName})
 	})
-	input := func() families.Input {
-		return b.input(root.get(), kern.get(), initrd.get(), image.get(), uki.get())
+	needs := []dependency{uki}
+	var firmware *result[families.RPi4]
+	if b.builds(families.RPi4Name) {
+		firmware = stage(g, name("firmware"), []dependency{kern}, func(ctx context.Context) (families.RPi4, error) {
+			return b.rpi4Input(ctx, kernelFrom.get(), kern.get())
+		})
+		needs = append(needs, firmware)
 	}
-	built, ends := b.addFamilies(g, []dependency{uki}, input)
+	input := func() families.Input {
+		in := b.input(root.get(), kern.get(), initrd.get(), image.get(), uki.get())
+		if firmware != nil {
+			in.RPi4 = firmware.get()
+		}
+		return in
+	}
+	built, ends := b.addFamilies(g, needs, input)
 	return stage(g, name("manifest"), append(ends, sbom), func(context.Context) (*manifest.Manifest, error) {
 		var outputs []familyOutput
 		for _, f := range built {
@@ -171,10 +190,7 @@ type familyOutput struct {
 func (b *targetBuild) addFamilies(g *graph, needs []dependency, input func() families.Input) ([]*result[familyOutput], []dependency) {
 	var built []*result[familyOutput]
 	var ends []dependency
-	for _, f := range families.All() {
-		if !slices.Contains(b.plan.Families, f.Name()) {
-			continue
-		}
+	for _, f := range b.families() {
 		r := stage(g, b.arch.Name+"/"+f.Name(), needs, func(ctx context.Context) (familyOutput, error) {
 			return b.buildFamily(ctx, f, input())
 		})

@@ -132,7 +132,7 @@ func readFile(t testing.TB, elem ...string) []byte {
 }
 
 func TestAll(t *testing.T) {
-	order := []string{"kernel-initrd", "raw", "iso", "ipxe", "qcow2", "oci"}
+	order := []string{"kernel-initrd", "raw", "iso", "ipxe", "qcow2", "oci", "disk-image-rpi4"}
 	at := -1
 	for _, name := range Names() {
 		i := slices.Index(order, name)
@@ -156,7 +156,7 @@ func TestAll(t *testing.T) {
 func TestEveryFamily(t *testing.T) {
 	for _, f := range All() {
 		t.Run(f.Name(), func(t *testing.T) {
-			in := testInput(t, "amd64")
+			in := inputFor(t, f)
 			one, dir := build(t, f, in)
 			two, _ := build(t, f, in)
 			if !slices.Equal(one.Artifacts(), two.Artifacts()) {
@@ -172,6 +172,17 @@ func TestEveryFamily(t *testing.T) {
 			checkCancelled(t, f, in)
 		})
 	}
+}
+
+// inputFor is a build for an architecture that the family exists for.
+func inputFor(t testing.TB, f Family) Input {
+	t.Helper()
+	for _, a := range arch.All() {
+		if _, limited := f.(Limited); limited && Supports(f, a) {
+			return rpi4Input(t, a.Name)
+		}
+	}
+	return testInput(t, "amd64")
 }
 
 func checkArtifacts(t *testing.T, sink *Sink, dir string) {

@@ -32,7 +32,7 @@ type Family interface {
 
 // All returns the families in the order in which they are listed everywhere.
 func All() []Family {
-	return []Family{kernelInitrd{}, raw{}, iso{}, ipxe{}, qcow2{}, oci{}}
+	return []Family{kernelInitrd{}, raw{}, iso{}, ipxe{}, qcow2{}, oci{}, rpi4{}}
 }
 
 // Names returns the names of all families, in order.
@@ -78,6 +78,8 @@ type Input struct {
 
 	// ESP are further files for the EFI system partition.
 	ESP []ESPFile
+	// RPi4 is for the Raspberry Pi 4's image.
+	RPi4 RPi4
 	// DiskSize is the size of disk images in bytes; 0 means as small as the
 	// content.
 	DiskSize int64

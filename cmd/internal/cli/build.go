@@ -31,6 +31,7 @@ type buildFlags struct {
 	jobs                                             int
 	offline                                          bool
 	maxAge                                           time.Duration
+	secureBoot                                       secureBootFlags
 }
 
 func (b *buildFlags) register(c *cobra.Command) {
@@ -45,6 +46,7 @@ func (b *buildFlags) register(c *cobra.Command) {
 	f.IntVarP(&b.jobs, "jobs", "j", runtime.NumCPU(), "stages to run at a time")
 	f.BoolVar(&b.offline, "offline", false, "use the cache only")
 	f.DurationVar(&b.maxAge, "max-age", 24*time.Hour, "how long a cached package index is used before it is fetched again")
+	b.secureBoot.register(f)
 	f.StringVar(&b.logFormat, "log-format", "text", "progress on stderr: text or json")
 }
 
@@ -78,6 +80,9 @@ func runBuild(ctx context.Context, env Env, flags buildFlags) ([]*manifest.Manif
 	}
 	config, err := newConfig(env, flags)
 	if err != nil {
+		return nil, err
+	}
+	if config.SecureBoot, err = newSecureBoot(env, flags.secureBoot, file); err != nil {
 		return nil, err
 	}
 	plan, err := builder.NewPlan(ctx, config, builder.Request{

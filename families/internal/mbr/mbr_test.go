@@ -3,6 +3,7 @@ package mbr
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -80,4 +81,41 @@ func TestAddresses(t *testing.T) {
 			t.Errorf("sector %d: % x, want % x", lba, got, want)
 		}
 	}
+}
+
+func TestRead(t *testing.T) {
+	want := []Partition{{FAT32, true, 2048, 65536}, {Linux, false, 67584, 63488}}
+	sector, err := New(64<<20, 1, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Read(bytes.NewReader(sector), 64<<20)
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := Read(bytes.NewReader(sector), 32<<20); err == nil || !strings.Contains(err.Error(), "record 1") {
+		t.Errorf("a disk that was cut off: %v", err)
+	}
+	for _, bad := range [][]byte{nil, sector[:511], make([]byte, 512)} {
+		if _, err := Read(bytes.NewReader(bad), 64<<20); err == nil {
+			t.Errorf("%d bytes were read", len(bad))
+		}
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	sector, err := New(64<<20, 1, []Partition{{FAT32, true, 2048, 65536}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(sector, int64(64<<20))
+	f.Fuzz(func(t *testing.T, sector []byte, size int64) {
+		list, err := Read(bytes.NewReader(sector), size)
+		if err != nil {
+			return
+		}
+		if _, err := New(size, 1, list); err != nil {
+			t.Errorf("what was read can't be written: %v", err)
+		}
+	})
 }
