@@ -59,6 +59,9 @@ type Config struct {
 	// CacheDir is a folder for results that take long to compute; "": none are
 	// kept.
 	CacheDir string
+	// UID and GID are the building user's: in a root that is read from a
+	// folder, they become root.
+	UID, GID uint32
 	// Exec runs git.
 	Exec   Exec
 	Now    func() time.Time

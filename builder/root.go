@@ -8,6 +8,7 @@ import (
 	"github.com/powernode/bootsmith/builder/fault"
 	"github.com/powernode/bootsmith/builder/source"
 	"github.com/powernode/bootsmith/builder/source/archive"
+	"github.com/powernode/bootsmith/builder/source/directory"
 	"github.com/powernode/bootsmith/builder/spec"
 	"github.com/powernode/bootsmith/builder/store"
 	"github.com/powernode/bootsmith/builder/tree"
@@ -32,7 +33,7 @@ type RootPin struct {
 }
 
 // newRootSource returns the definition's source and its name; nil for packages.
-func newRootSource(f *spec.File, a arch.Arch) (string, rootSource, error) {
+func newRootSource(c Config, f *spec.File, a arch.Arch) (string, rootSource, error) {
 	bytes, err := f.Root.Limits.Bytes()
 	if err != nil {
 		return "", nil, f.Bad("root.limits.size", "%v", err)
@@ -41,6 +42,12 @@ func newRootSource(f *spec.File, a arch.Arch) (string, rootSource, error) {
 	switch r := f.Root; {
 	case r.Archive != nil:
 		return "archive", archive.Source{Path: f.ResolveFor(a, r.Archive.Path), SHA256: r.Archive.SHA256, Limits: limits}, nil
+	case r.Directory != nil:
+		d := directory.Source{Path: f.ResolveFor(a, r.Directory.Path), UID: c.UID, GID: c.GID, Limits: limits}
+		for _, o := range r.Directory.Owners {
+			d.Owners = append(d.Owners, directory.Owner{Path: o.Path, UID: o.Owner, GID: o.Group})
+		}
+		return "directory", d, nil
 	}
 	return "", nil, nil
 }
@@ -68,7 +75,7 @@ func (p *Plan) pinRoots(ctx context.Context, c Config, f *spec.File) error {
 		if err != nil {
 			return err
 		}
-		name, root, err := newRootSource(f, a)
+		name, root, err := newRootSource(c, f, a)
 		if err != nil || root == nil {
 			return err
 		}

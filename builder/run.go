@@ -105,7 +105,7 @@ func newTargetBuild(c Config, f *spec.File, p *Plan, t Target, work string) (*ta
 	if err != nil {
 		return nil, err
 	}
-	_, root, err := newRootSource(f, a)
+	_, root, err := newRootSource(c, f, a)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"fmt"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -11,15 +12,29 @@ import (
 
 // Root is the root's one source.
 type Root struct {
-	Packages *Packages `yaml:"packages" doc:"a signed Debian or Ubuntu archive, unpack-only"`
-	Archive  *Archive  `yaml:"archive" doc:"a tar archive: plain, gzip, xz or zstd"`
-	Limits   Limits    `yaml:"limits" doc:"how much a source other than packages may bring"`
+	Packages  *Packages  `yaml:"packages" doc:"a signed Debian or Ubuntu archive, unpack-only"`
+	Archive   *Archive   `yaml:"archive" doc:"a tar archive: plain, gzip, xz or zstd"`
+	Directory *Directory `yaml:"directory" doc:"a folder of the build host"`
+	Limits    Limits     `yaml:"limits" doc:"how much a source other than packages may bring"`
 }
 
 // Archive is a tar archive.
 type Archive struct {
 	Path   string `yaml:"path" doc:"the archive's file; ${arch} is replaced"`
 	SHA256 string `yaml:"sha256" doc:"digest that the archive must have, in hex; default: any, the plan records it"`
+}
+
+// Directory is a folder of the build host.
+type Directory struct {
+	Path   string  `yaml:"path" doc:"the folder; ${arch} is replaced"`
+	Owners []Owner `yaml:"owners" doc:"owners of paths and what is below them; the last that fits decides; default: what belongs to the building user belongs to root"`
+}
+
+// Owner sets the owner of a path and of what is below it.
+type Owner struct {
+	Path  string `yaml:"path" doc:"path in the root"`
+	Owner uint32 `yaml:"owner" doc:"numeric user id"`
+	Group uint32 `yaml:"group" doc:"numeric group id"`
 }
 
 // Limits bounds what a source may bring.
@@ -79,7 +94,7 @@ func (f *File) validateRoot() error {
 	if _, err := f.Root.Limits.Bytes(); err != nil {
 		return f.Bad("root.limits.size", "%q is not a size", f.Root.Limits.Size).WithFix("write a whole number of MiB, GiB or TiB, for example 4GiB")
 	}
-	for _, check := range []func() error{f.validatePackages, f.validateArchive} {
+	for _, check := range []func() error{f.validatePackages, f.validateArchive, f.validateDirectory} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -102,6 +117,22 @@ func (f *File) validateArchive() error {
 	case len(f.Architectures) > 1 && strings.Contains(a.Path, "${arch}"):
 		return f.Bad("root.archive.sha256", "one digest can't be that of an archive for each architecture").
 			WithFix("name one architecture, or leave the digest out: the plan records it")
+	}
+	return nil
+}
+
+func (f *File) validateDirectory() error {
+	d := f.Root.Directory
+	if d == nil {
+		return nil
+	}
+	if d.Path == "" {
+		return f.Bad("root.directory.path", "missing").WithFix("name the folder")
+	}
+	for i, o := range d.Owners {
+		if o.Path == "" {
+			return f.Bad(fmt.Sprintf("root.directory.owners[%d].path", i), "missing").WithFix("name a path in the root; / is the root itself")
+		}
 	}
 	return nil
 }

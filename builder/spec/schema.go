@@ -63,6 +63,8 @@ func addRootRules(root *schemaNode) {
 	root.Properties["limits"].Properties["size"].Pattern = `^[1-9][0-9]*(MiB|GiB|TiB)$`
 	root.Properties["packages"].Required = []string{"suite", "include"}
 	root.Properties["archive"].Required = []string{"path"}
+	root.Properties["directory"].Required = []string{"path"}
+	root.Properties["directory"].Properties["owners"].Items.Required = []string{"path"}
 	root.Properties["archive"].Properties["sha256"].Pattern = `^[0-9a-f]{64}$`
 }
 
