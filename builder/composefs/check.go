@@ -38,16 +38,24 @@ func CheckRootImage(ctx context.Context, r io.ReaderAt, want RootImage) error {
 	if digest != want.Digest {
 		return fmt.Errorf("%w: /%s has the fs-verity digest %x, want %x", ErrMismatch, ImageFile, digest, want.Digest)
 	}
-	return fs.WalkDir(img, ObjectsDir, func(name string, d fs.DirEntry, err error) error {
+	_, err = checkObjects(ctx, img)
+	return err
+}
+
+// checkObjects compares every object with its name and counts them.
+func checkObjects(ctx context.Context, img fs.FS) (count int, err error) {
+	err = fs.WalkDir(img, ObjectsDir, func(name string, d fs.DirEntry, err error) error {
 		if err = errors.Join(err, ctx.Err()); err != nil || d.IsDir() {
 			return err
 		}
+		count++
 		digest, err := fileDigest(img, name)
 		if err == nil && name != ObjectsDir+"/"+store.Path(digest) {
 			err = fmt.Errorf("%w: /%s has the fs-verity digest %x", ErrMismatch, name, digest)
 		}
 		return err
 	})
+	return count, err
 }
 
 // fileDigest returns the fs-verity digest of a file.
