@@ -17,7 +17,9 @@ const attestJobs = 6
 type attester struct {
 	*pusher
 	signer *Signer
-	own    checker
+	// own accepts what signer would sign now as a referrer, ownFile as a bundle
+	// beside a disk image.
+	own, ownFile checker
 }
 
 func newAttester(ctx context.Context, p *pusher, s *Signer) (*attester, *identity, error) {
@@ -25,11 +27,14 @@ func newAttester(ctx context.Context, p *pusher, s *Signer) (*attester, *identit
 	if err != nil {
 		return nil, nil, err
 	}
-	own, err := s.own(id)
+	a := &attester{pusher: p, signer: s}
+	if a.own, err = s.own(id, false); err == nil {
+		a.ownFile, err = s.own(id, true)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("preparing to verify as %s: %w", id.name, err)
 	}
-	return &attester{pusher: p, signer: s, own: own}, id, nil
+	return a, id, nil
 }
 
 // claim is a statement about a manifest, of a predicate type.

@@ -77,22 +77,33 @@ func (c checker) check(b *bundle.Bundle, digest []byte) (verdict, error) {
 
 // selfCheck verifies a fresh bundle, so that nothing is uploaded that a
 // consumer with the same trust root would refuse.
-func (s *Signer) selfCheck(b *protobundle.Bundle, subject []byte) error {
+func (s *Signer) selfCheck(b *protobundle.Bundle, p payload) error {
 	parsed, err := bundle.NewBundle(b)
 	if err != nil {
 		return err
 	}
-	v, err := s.checks.verifier(s.root)
+	v, err := s.required(p.unlogged).verifier(s.root)
 	if err != nil {
 		return err
 	}
-	_, err = checker{verifier: v, identity: verify.WithoutIdentitiesUnsafe()}.check(parsed, subject)
+	_, err = checker{verifier: v, identity: verify.WithoutIdentitiesUnsafe()}.check(parsed, p.subject)
 	return err
 }
 
+// required returns what must witness a signature of this signer.
+func (s *Signer) required(unlogged bool) thresholds {
+	t := s.checks
+	for i := range s.services.logs {
+		if unlogged && s.services.omissible(i) {
+			t.logs = false
+		}
+	}
+	return t
+}
+
 // own returns a checker that accepts what this signer would sign now.
-func (s *Signer) own(id *identity) (checker, error) {
-	v, err := s.checks.verifier(s.root)
+func (s *Signer) own(id *identity, unlogged bool) (checker, error) {
+	v, err := s.required(unlogged).verifier(s.root)
 	if err != nil {
 		return checker{}, err
 	}

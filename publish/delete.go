@@ -97,12 +97,28 @@ func deleteManifest(ctx context.Context, repo *remote.Repository, digest string,
 			return fmt.Errorf("referrer %s: %w", r.Digest, err)
 		}
 	}
+	if err := deleteSimple(ctx, repo, desc); err != nil {
+		return err
+	}
 	for _, tag := range tags {
 		if err := untag(ctx, repo, desc, tag); err != nil {
 			return fmt.Errorf("tag %s: %w", tag, err)
 		}
 	}
 	return remove(repo.Delete(ctx, desc))
+}
+
+// deleteSimple deletes the signatures for cosign 2.
+func deleteSimple(ctx context.Context, repo *remote.Repository, manifest ocispec.Descriptor) error {
+	tag := simpleTag(manifest)
+	desc, err := repo.Resolve(ctx, tag)
+	if err == nil {
+		err = errors.Join(untag(ctx, repo, desc, tag), remove(repo.Delete(ctx, desc)))
+	}
+	if err := remove(err); err != nil {
+		return fmt.Errorf("signatures under the tag %s: %w", tag, err)
+	}
+	return nil
 }
 
 // remove forgives what is gone, and a list of referrers that is.

@@ -73,6 +73,7 @@ func (a *artifact) mainFile() (file, error) {
 
 // embed signs and pushes the bundle as a blob.
 func (a *attester) embed(ctx context.Context, p payload, mediaType, title string) (ocispec.Descriptor, error) {
+	p.unlogged = true
 	raw, err := a.signer.sign(ctx, p)
 	if err != nil {
 		return ocispec.Descriptor{}, err
@@ -145,7 +146,7 @@ func (a *attester) stillVerify(ctx context.Context, layers []ocispec.Descriptor,
 		if b.UnmarshalJSON(raw) != nil {
 			return false, nil
 		}
-		v, err := a.own.check(b, subject)
+		v, err := a.ownFile.check(b, subject)
 		if err != nil {
 			return false, nil
 		}

@@ -5,6 +5,23 @@
 // signature, SBOMs, provenance and publication statement are attached to it as
 // OCI referrers, each a Sigstore bundle. Publishing twice sends nothing twice:
 // what the registry has and what is signed already stays as it is.
+//
+// # Bundles beside disk images
+//
+// The raw family's manifest carries two bundles as layers. Cosign 2 up to 2.5,
+// which distributions ship, cannot read a bundle with an entry of a Rekor v2 log
+// ("nil value in transaction log entry"), whatever flags it is given. Hence these
+// two have no such entry where a timestamp authority witnesses the time, and
+// VerifyFile asks for none; the referrers have one, and Verify requires it. With
+// cosign 2.5 and 3:
+//
+//	cosign verify-blob --bundle F.cosign-bundle --trusted-root trusted_root.json --new-bundle-format --use-signed-timestamps --insecure-ignore-tlog IDENTITY F
+//	cosign verify-blob-attestation --type slsaprovenance1 --bundle F.attestation-bundle (the same flags) F
+//
+// where IDENTITY stands for --certificate-identity-regexp and
+// --certificate-oidc-issuer-regexp with their patterns. `cosign verify` of version
+// 2 looks for signatures under a tag only: Options.Cosign2 writes them. The
+// attestations among the referrers need cosign 3.
 package publish
 
 import "github.com/sigstore/cosign/v2/pkg/types"

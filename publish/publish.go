@@ -19,6 +19,8 @@ type Options struct {
 	Run Run
 	// Jobs is how many files are sent at once; 0 means 4.
 	Jobs int
+	// Cosign2 also writes signatures under the tags at which cosign 2 looks.
+	Cosign2 bool
 	// Progress, when set, is told what happens, by several goroutines at once.
 	Progress func(Event)
 }
@@ -68,6 +70,11 @@ func Publish(ctx context.Context, build Build, o Options) (*Publications, error)
 	referrers, err := a.attestAll(ctx, pubs.Repository, arts, manifests, o.Run)
 	if err != nil {
 		return nil, err
+	}
+	if o.Cosign2 {
+		if err := a.signAllSimple(ctx, arts, manifests); err != nil {
+			return nil, err
+		}
 	}
 	for i, art := range arts {
 		pubs.Publications = append(pubs.Publications, art.record(pubs.Repository, manifests[i], referrers[i], id))
@@ -149,6 +156,16 @@ func (a *attester) attestAll(ctx context.Context, repository string, arts []*art
 		})
 	}
 	return out, g.Wait()
+}
+
+// signAllSimple signs all manifests for cosign 2.
+func (a *attester) signAllSimple(ctx context.Context, arts []*artifact, manifests []packed) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(attestJobs)
+	for i, art := range arts {
+		g.Go(func() error { return a.signSimple(ctx, manifests[i].desc, art.String()) })
+	}
+	return g.Wait()
 }
 
 // claims are the statements about an artifact's manifest.

@@ -64,3 +64,9 @@ func (s services) clients(ctx context.Context, base http.RoundTripper) clients {
 	}
 	return c
 }
+
+// omissible tells whether the entry of a log can be left out of a bundle: it is
+// of a version that older clients can't read, and something else gives the time.
+func (s services) omissible(log int) bool {
+	return len(s.tsas) > 0 && s.logs[log].MajorAPIVersion >= 2
+}

@@ -136,6 +136,10 @@ type payload struct {
 	// attestation.
 	digest, subject []byte
 	statement       []byte // of an attestation
+	// unlogged leaves out the entries of Rekor v2 logs where a timestamp
+	// authority proves the time: see the package documentation, "Bundles beside
+	// disk images".
+	unlogged bool
 }
 
 func filePayload(digest []byte) payload { return payload{digest: digest, subject: digest} }
@@ -188,10 +192,10 @@ func (s *Signer) bundle(ctx context.Context, p payload) ([]byte, error) {
 		Content: &protobundle.VerificationMaterial_Certificate{Certificate: &protocommon.X509Certificate{RawBytes: id.cert.Raw}},
 	}}
 	p.fill(b, signature)
-	if err := s.witness(ctx, b, signature, id.cert); err != nil {
+	if err := s.witness(ctx, b, signature, id.cert, p.unlogged); err != nil {
 		return nil, err
 	}
-	if err := s.selfCheck(b, p.subject); err != nil {
+	if err := s.selfCheck(b, p); err != nil {
 		return nil, signError(fmt.Errorf("verifying the new signature: %w", err)).WithFix("check that the trust root belongs to the signing configuration")
 	}
 	raw, err := protojson.Marshal(b)
@@ -202,7 +206,7 @@ func (s *Signer) bundle(ctx context.Context, p payload) ([]byte, error) {
 }
 
 // witness adds the timestamps and the log entries.
-func (s *Signer) witness(ctx context.Context, b *protobundle.Bundle, signature []byte, cert *x509.Certificate) error {
+func (s *Signer) witness(ctx context.Context, b *protobundle.Bundle, signature []byte, cert *x509.Certificate, unlogged bool) error {
 	c := s.services.clients(ctx, s.transport)
 	for i, tsa := range c.tsas {
 		token, err := tsa.GetTimestamp(ctx, signature)
@@ -217,6 +221,9 @@ func (s *Signer) witness(ctx context.Context, b *protobundle.Bundle, signature [
 	}
 	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
 	for i, log := range c.logs {
+		if unlogged && s.services.omissible(i) {
+			continue
+		}
 		if err := log.GetTransparencyLogEntry(ctx, certPEM, b); err != nil {
 			return signError(fmt.Errorf("entering a signature in the log %s: %w", s.services.logs[i].URL, err))
 		}

@@ -1,0 +1,156 @@
+package publish_test
+
+import (
+	"encoding/json"
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/powernode/bootsmith/publish"
+	"github.com/powernode/bootsmith/publish/internal/clients"
+	"github.com/powernode/bootsmith/publish/localstack"
+)
+
+func client(t *testing.T, name string) *clients.Tool {
+	t.Helper()
+	tool, err := clients.Find(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tool
+}
+
+// TestDebiansClients does what the platform does with a raw artifact, by the
+// programs that it uses: pulls it, compares its digest and verifies the bundles
+// that lie beside it; and reads the signatures that are attached.
+func TestDebiansClients(t *testing.T) {
+	s := startStack(t, localstack.Config{})
+	o := options(t, s)
+	o.Cosign2 = true
+	pub := find(t, publishBuild(t, writeBuild(t, []string{"amd64"}, "raw"), o), "raw")
+	cosign, oras := client(t, "cosign"), client(t, "oras")
+	dir, roots := t.TempDir(), writeRoots(t, s)
+	run := func(tool *clients.Tool, args ...string) string {
+		t.Helper()
+		// Nothing of the user's, and nothing of the public instance.
+		env := append(roots, "HOME="+dir, "TUF_ROOT="+filepath.Join(dir, "tuf"), "HTTPS_PROXY=http://127.0.0.1:1")
+		out, err := tool.Run(t.Context(), dir, env, args...)
+		if err != nil {
+			t.Errorf("%v", err)
+		}
+		return out
+	}
+	run(oras, "pull", "--plain-http", pub.OCIRef)
+	images, err := filepath.Glob(filepath.Join(dir, "*.img"))
+	if err != nil || len(images) != 1 {
+		t.Fatalf("pulled the images %q, %v", images, err)
+	}
+	data, err := os.ReadFile(images[0])
+	if err != nil || hexSum(data) != pub.SHA256 {
+		t.Errorf("the pulled image has the digest %s, not %s (%v)", hexSum(data), pub.SHA256, err)
+	}
+	who := []string{
+		"--certificate-identity-regexp", `^` + regexp.QuoteMeta(s.Identity) + `$`,
+		"--certificate-oidc-issuer-regexp", `^` + regexp.QuoteMeta(s.Issuer) + `$`,
+	}
+	bundled := append([]string{"--trusted-root", s.TrustedRootPath, "--new-bundle-format", "--use-signed-timestamps", "--insecure-ignore-tlog"}, who...)
+	run(cosign, append(append([]string{"verify-blob", "--bundle", images[0] + ".cosign-bundle"}, bundled...), images[0])...)
+	run(cosign, append(append([]string{"verify-blob-attestation", "--type", "slsaprovenance1", "--bundle", images[0] + ".attestation-bundle"}, bundled...), images[0])...)
+	tagged := append([]string{"verify", "--use-signed-timestamps", "--insecure-ignore-tlog"}, who...)
+	run(cosign, append(tagged, pub.OCIRef)...)
+	if out := run(oras, "discover", "--plain-http", pub.OCIRef); strings.Count(out, publish.BundleMediaType) == 0 {
+		t.Errorf("oras discovers\n%s", out)
+	}
+	refuse := func(why string, args ...string) {
+		t.Helper()
+		if _, err := cosign.Run(t.Context(), dir, roots, args...); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("cosign %q: %v, want a refusal with %q", args, err, why)
+		}
+	}
+	stranger := []string{"--certificate-identity-regexp", "^https://gitea.example.org/acme/other", who[2], who[3]}
+	refuse("no matching CertificateIdentity", append(append(append([]string{"verify-blob", "--bundle", images[0] + ".cosign-bundle"}, bundled...), stranger...), images[0])...)
+	refuse("none of the expected identities", append(append(tagged, stranger...), pub.OCIRef)...)
+	writeTestFile(t, images[0], append(data, 0))
+	refuse("invalid signature", append(append([]string{"verify-blob", "--bundle", images[0] + ".cosign-bundle"}, bundled...), images[0])...)
+}
+
+// writeRoots writes the parts of the trust root as cosign 2 takes them, and
+// returns the environment that names them.
+func writeRoots(t *testing.T, s *localstack.Stack) []string {
+	t.Helper()
+	raw, err := os.ReadFile(s.TrustedRootPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type authority struct {
+		CertChain struct {
+			Certificates []struct{ RawBytes []byte }
+		}
+	}
+	var root struct {
+		CertificateAuthorities, TimestampAuthorities []authority
+		Ctlogs                                       []struct{ PublicKey struct{ RawBytes []byte } }
+	}
+	if err := json.Unmarshal(raw, &root); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	chain := func(a authority) (out []byte) {
+		for _, c := range a.CertChain.Certificates {
+			out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.RawBytes})...)
+		}
+		return out
+	}
+	var env []string
+	for name, data := range map[string][]byte{
+		"SIGSTORE_ROOT_FILE":              chain(root.CertificateAuthorities[0]),
+		"SIGSTORE_TSA_CERTIFICATE_FILE":   chain(root.TimestampAuthorities[0]),
+		"SIGSTORE_CT_LOG_PUBLIC_KEY_FILE": pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: root.Ctlogs[0].PublicKey.RawBytes}),
+	} {
+		writeTestFile(t, filepath.Join(dir, name), data)
+		env = append(env, name+"="+filepath.Join(dir, name))
+	}
+	return env
+}
+
+func TestSignaturesForCosign2(t *testing.T) {
+	s := startStack(t, localstack.Config{})
+	dir := writeBuild(t, []string{"amd64"}, "raw", "iso", "oci")
+	o := options(t, s)
+	o.Cosign2 = true
+	pubs := publishBuild(t, dir, o)
+	again := &spy{}
+	o.Access.Transport = again
+	o.Signer = newSigner(t, s, nil)
+	publishBuild(t, dir, o)
+	if len(again.puts) != 0 {
+		t.Errorf("the second publish sent %q", again.puts)
+	}
+	iso := find(t, pubs, "iso")
+	tag := pubs.Repository + ":" + strings.Replace(iso.OCIDigest, ":", "-", 1) + ".sig"
+	before, err := publish.Resolve(t.Context(), publish.Access{}, tag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Somebody else's signature is added, not put in the place of ours.
+	o.Signer = newSigner(t, s, tokenFor(s, localstack.Workflow{Ref: "refs/heads/other"}))
+	publishBuild(t, dir, o)
+	after, err := publish.Resolve(t.Context(), publish.Access{}, tag)
+	if err != nil || after == before {
+		t.Errorf("the tag names %s after %s (%v)", after, before, err)
+	}
+	o.Signer = newSigner(t, s, nil)
+	publishBuild(t, dir, o)
+	if last, err := publish.Resolve(t.Context(), publish.Access{}, tag); err != nil || last != after {
+		t.Errorf("the tag names %s after %s (%v)", last, after, err)
+	}
+	if err := publish.Delete(t.Context(), publish.Access{}, iso.OCIRef, iso.Tag); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := publish.Resolve(t.Context(), publish.Access{}, tag); err == nil {
+		t.Error("the signature outlives what it signs")
+	}
+}
