@@ -58,7 +58,9 @@ func stage[T any](g *graph, name string, needs []dependency, run func(ctx contex
 		value, err := run(g.ctx)
 		end := g.now()
 		if err != nil {
-			g.report(Event{Time: end, Stage: name, State: Failed, Detail: err.Error(), Elapsed: end.Sub(start)})
+			if g.ctx.Err() == nil { // else another stage failed, and this one was stopped
+				g.report(Event{Time: end, Stage: name, State: Failed, Detail: err.Error(), Elapsed: end.Sub(start)})
+			}
 			g.cancel(err)
 			return
 		}
