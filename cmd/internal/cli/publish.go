@@ -26,7 +26,7 @@ const (
 type publishFlags struct {
 	repository, signingConfig, trustedRoot string
 	token, tokenFile, tokenCommand         string
-	plainHTTP                              bool
+	plainHTTP, cosign2                     bool
 	uploads                                int
 }
 
@@ -39,6 +39,7 @@ func (p *publishFlags) register(c *cobra.Command) {
 	f.StringVar(&p.tokenFile, "identity-token-file", "", "file with the identity token, read for each use")
 	f.StringVar(&p.tokenCommand, "identity-token-command", "", "program and arguments, split at spaces, that print the identity token")
 	f.BoolVar(&p.plainHTTP, "plain-http", false, "speak HTTP to the registry; loopback registries are always spoken to so")
+	f.BoolVar(&p.cosign2, "cosign-2-signatures", false, "also write the .sig tags that cosign 2 verifies")
 	f.IntVar(&p.uploads, "uploads", 4, "files to send at a time")
 }
 
@@ -99,7 +100,7 @@ func runPublish(ctx context.Context, env Env, flags publishFlags, repository str
 	}
 	pubs, err := publish.Publish(ctx, build, publish.Options{
 		Repository: strings.TrimSuffix(repository, "/"), Access: newAccess(env, flags.plainHTTP),
-		Signer: signer, Run: publish.RunFromEnv(env.Getenv), Jobs: flags.uploads,
+		Signer: signer, Cosign2: flags.cosign2, Run: publish.RunFromEnv(env.Getenv), Jobs: flags.uploads,
 		Progress: newPublishReporter(env),
 	})
 	if err != nil {
