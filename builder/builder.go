@@ -62,6 +62,8 @@ type Config struct {
 	// UID and GID are the building user's: in a root that is read from a
 	// folder, they become root.
 	UID, GID uint32
+	// SearchPath is the PATH of a definition's build script.
+	SearchPath string
 	// Exec runs git.
 	Exec   Exec
 	Now    func() time.Time

@@ -3,12 +3,14 @@ package builder
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 
 	"github.com/powernode/bootsmith/arch"
 	"github.com/powernode/bootsmith/builder/fault"
 	"github.com/powernode/bootsmith/builder/source"
 	"github.com/powernode/bootsmith/builder/source/archive"
 	"github.com/powernode/bootsmith/builder/source/directory"
+	"github.com/powernode/bootsmith/builder/source/script"
 	"github.com/powernode/bootsmith/builder/spec"
 	"github.com/powernode/bootsmith/builder/store"
 	"github.com/powernode/bootsmith/builder/tree"
@@ -33,7 +35,8 @@ type RootPin struct {
 }
 
 // newRootSource returns the definition's source and its name; nil for packages.
-func newRootSource(c Config, f *spec.File, a arch.Arch) (string, rootSource, error) {
+// What a source needs on disk while it is read goes below scratch.
+func newRootSource(c Config, f *spec.File, a arch.Arch, scratch string) (string, rootSource, error) {
 	bytes, err := f.Root.Limits.Bytes()
 	if err != nil {
 		return "", nil, f.Bad("root.limits.size", "%v", err)
@@ -42,6 +45,10 @@ func newRootSource(c Config, f *spec.File, a arch.Arch) (string, rootSource, err
 	switch r := f.Root; {
 	case r.Archive != nil:
 		return "archive", archive.Source{Path: f.ResolveFor(a, r.Archive.Path), SHA256: r.Archive.SHA256, Limits: limits}, nil
+	case r.Script != nil:
+		s, err := newScript(c, f, a, scratch)
+		s.Limits = limits
+		return "script", s, err
 	case r.Directory != nil:
 		d := directory.Source{Path: f.ResolveFor(a, r.Directory.Path), UID: c.UID, GID: c.GID, Limits: limits}
 		for _, o := range r.Directory.Owners {
@@ -50,6 +57,29 @@ func newRootSource(c Config, f *spec.File, a arch.Arch) (string, rootSource, err
 		return "directory", d, nil
 	}
 	return "", nil, nil
+}
+
+// newScript returns the definition's script. It runs in another folder than
+// we do, so its paths have to be absolute.
+func newScript(c Config, f *spec.File, a arch.Arch, scratch string) (script.Source, error) {
+	limit, err := f.Root.Script.TimeLimit()
+	if err != nil {
+		return script.Source{}, f.Bad("root.script.timeout", "%v", err)
+	}
+	paths := []string{f.ResolveFor(a, f.Root.Script.Path), f.Dir, filepath.Join(scratch, "script")}
+	for i := range paths {
+		if paths[i], err = filepath.Abs(paths[i]); err != nil {
+			return script.Source{}, fmt.Errorf("finding the script: %w", err)
+		}
+	}
+	return script.Source{
+		Path: paths[0], Dir: paths[1], Scratch: paths[2],
+		Output: f.Root.Script.Output, Timeout: limit,
+		Platform: f.Name, Arch: a, SearchPath: c.SearchPath, UID: c.UID, GID: c.GID,
+		Log: func(line string) {
+			c.Report(Event{Time: c.Now(), Stage: a.Name + "/unpack-root", State: Progress, Detail: line})
+		},
+	}, nil
 }
 
 // openArchive returns the definition's package archive, nil when it uses none.
@@ -75,7 +105,7 @@ func (p *Plan) pinRoots(ctx context.Context, c Config, f *spec.File) error {
 		if err != nil {
 			return err
 		}
-		name, root, err := newRootSource(c, f, a)
+		name, root, err := newRootSource(c, f, a, "")
 		if err != nil || root == nil {
 			return err
 		}

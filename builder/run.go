@@ -89,7 +89,7 @@ type targetBuild struct {
 	arch       arch.Arch
 	archive    Archive    // nil: the plan has no packages
 	root       rootSource // nil: the root is made of packages
-	staging    string // becomes output/<arch>
+	staging    string     // becomes output/<arch>
 	scratch    string
 	overlayDir string
 	espDir     string
@@ -105,13 +105,14 @@ func newTargetBuild(c Config, f *spec.File, p *Plan, t Target, work string) (*ta
 	if err != nil {
 		return nil, err
 	}
-	_, root, err := newRootSource(c, f, a)
+	scratch := filepath.Join(work, "scratch-"+t.Arch)
+	_, root, err := newRootSource(c, f, a, scratch)
 	if err != nil {
 		return nil, err
 	}
 	b := &targetBuild{
 		config: c, plan: p, target: t, arch: a, archive: archive, root: root,
-		staging: filepath.Join(work, t.Arch), scratch: filepath.Join(work, "scratch-"+t.Arch),
+		staging: filepath.Join(work, t.Arch), scratch: scratch,
 		overlayDir: f.Resolve(f.Files), espDir: f.Resolve(f.ESP), file: f,
 	}
 	for _, dir := range []string{b.staging, b.scratch} {

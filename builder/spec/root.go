@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/powernode/bootsmith/arch"
 )
@@ -15,6 +16,7 @@ type Root struct {
 	Packages  *Packages  `yaml:"packages" doc:"a signed Debian or Ubuntu archive, unpack-only"`
 	Archive   *Archive   `yaml:"archive" doc:"a tar archive: plain, gzip, xz or zstd"`
 	Directory *Directory `yaml:"directory" doc:"a folder of the build host"`
+	Script    *Script    `yaml:"script" doc:"the platform's own build script"`
 	Limits    Limits     `yaml:"limits" doc:"how much a source other than packages may bring"`
 }
 
@@ -35,6 +37,29 @@ type Owner struct {
 	Path  string `yaml:"path" doc:"path in the root"`
 	Owner uint32 `yaml:"owner" doc:"numeric user id"`
 	Group uint32 `yaml:"group" doc:"numeric group id"`
+}
+
+// Script is a platform's own build script; package builder/source/script has the
+// contract.
+type Script struct {
+	Path    string `yaml:"path" doc:"the script, executable; ${arch} is replaced; it runs in the definition's folder"`
+	Timeout string `yaml:"timeout" doc:"how long it may take, for example 30m; default: 1h"`
+	Output  string `yaml:"output" doc:"tar: it writes a tar archive to file descriptor 3; root: it fills the folder $BOOTSMITH_ROOT; default: tar"`
+}
+
+// What a script can make.
+const (
+	OutputTar  = "tar"
+	OutputRoot = "root"
+)
+
+// TimeLimit returns how long the script may take.
+func (s Script) TimeLimit() (time.Duration, error) {
+	d, err := time.ParseDuration(s.Timeout)
+	if err == nil && d <= 0 {
+		err = fmt.Errorf("parsing duration %q: not above zero", s.Timeout)
+	}
+	return d, err
 }
 
 // Limits bounds what a source may bring.
@@ -94,7 +119,7 @@ func (f *File) validateRoot() error {
 	if _, err := f.Root.Limits.Bytes(); err != nil {
 		return f.Bad("root.limits.size", "%q is not a size", f.Root.Limits.Size).WithFix("write a whole number of MiB, GiB or TiB, for example 4GiB")
 	}
-	for _, check := range []func() error{f.validatePackages, f.validateArchive, f.validateDirectory} {
+	for _, check := range []func() error{f.validatePackages, f.validateArchive, f.validateDirectory, f.validateScript} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -133,6 +158,23 @@ func (f *File) validateDirectory() error {
 		if o.Path == "" {
 			return f.Bad(fmt.Sprintf("root.directory.owners[%d].path", i), "missing").WithFix("name a path in the root; / is the root itself")
 		}
+	}
+	return nil
+}
+
+func (f *File) validateScript() error {
+	s := f.Root.Script
+	if s == nil {
+		return nil
+	}
+	if s.Path == "" {
+		return f.Bad("root.script.path", "missing").WithFix("name the script's file")
+	}
+	if _, err := s.TimeLimit(); err != nil {
+		return f.Bad("root.script.timeout", "%q is not a time", s.Timeout).WithFix("write hours, minutes or seconds, for example 30m")
+	}
+	if s.Output != OutputTar && s.Output != OutputRoot {
+		return f.Bad("root.script.output", "%q is unknown", s.Output).WithFix("use %s or %s", OutputTar, OutputRoot)
 	}
 	return nil
 }

@@ -64,6 +64,8 @@ func addRootRules(root *schemaNode) {
 	root.Properties["packages"].Required = []string{"suite", "include"}
 	root.Properties["archive"].Required = []string{"path"}
 	root.Properties["directory"].Required = []string{"path"}
+	root.Properties["script"].Required = []string{"path"}
+	root.Properties["script"].Properties["output"].Enum = []string{OutputTar, OutputRoot}
 	root.Properties["directory"].Properties["owners"].Items.Required = []string{"path"}
 	root.Properties["archive"].Properties["sha256"].Pattern = `^[0-9a-f]{64}$`
 }

@@ -37,6 +37,9 @@ func (f *File) applyDefaults() {
 	if k := &f.Kernel; k.Suite != "" && len(k.Components) == 0 {
 		k.Components = []string{"main"}
 	}
+	if s := f.Root.Script; s != nil {
+		s.Timeout, s.Output = cmp.Or(s.Timeout, "1h"), cmp.Or(s.Output, OutputTar)
+	}
 	if l := &f.Root.Limits; l.Size == "" {
 		l.Size = defaultLimitSize
 	}

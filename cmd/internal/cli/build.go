@@ -109,7 +109,7 @@ func newConfig(env Env, flags buildFlags) (builder.Config, error) {
 			return newArchive(env, flags, cache, f, a)
 		},
 		Store: objects, CacheDir: filepath.Join(cache, "derived"), Exec: execProgram, Now: env.Now,
-		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()),
+		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), SearchPath: env.Getenv("PATH"),
 		Report: newReporter(env, flags.logFormat), Jobs: flags.jobs,
 	}, nil
 }

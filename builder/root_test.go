@@ -1,0 +1,202 @@
+package builder
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/powernode/bootsmith/arch"
+	"github.com/powernode/bootsmith/builder/fault"
+	"github.com/powernode/bootsmith/builder/source"
+	"github.com/powernode/bootsmith/builder/spec"
+	"github.com/powernode/bootsmith/builder/tree"
+)
+
+// hostConfig is a Config whose sources run as the test does.
+func hostConfig(t *testing.T) Config {
+	c := testConfig(t)
+	c.UID, c.GID, c.SearchPath = uint32(os.Getuid()), uint32(os.Getgid()), os.Getenv("PATH")
+	return c
+}
+
+// rootOf plans a definition and reads the first target's root.
+func rootOf(t *testing.T, c Config, f *spec.File) (*Plan, *tree.Tree, error) {
+	t.Helper()
+	p, err := NewPlan(context.Background(), c, Request{File: f, SourceDateEpoch: "1700000000"})
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := newTargetBuild(c, f, p, p.Targets[0], t.TempDir())
+	if err != nil {
+		return p, nil, err
+	}
+	root, err := b.readRoot(context.Background())
+	return p, root, err
+}
+
+func define(t *testing.T, dir, text string) *spec.File {
+	t.Helper()
+	path := filepath.Join(dir, spec.FileName)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f, err := spec.Read(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func writeTar(t *testing.T, path, content string) {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := w.WriteHeader(&tar.Header{Name: "etc/motd", Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(content))}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte(content)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Each source's state is in the plan: another state is another plan, and a
+// state other than the planned one is not built.
+func TestSourcesArePinned(t *testing.T) {
+	for name, x := range map[string]struct {
+		root   string
+		change func(t *testing.T, dir, text string)
+	}{
+		"archive": {"archive: {path: \"root-${arch}.tar\"}", func(t *testing.T, dir, text string) {
+			writeTar(t, filepath.Join(dir, "root-amd64.tar"), text)
+		}},
+		"directory": {"directory: {path: tree}", func(t *testing.T, dir, text string) {
+			if err := os.MkdirAll(filepath.Join(dir, "tree/etc"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "tree/etc/motd"), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		"script": {"script: {path: make.sh, output: root}", func(t *testing.T, dir, text string) {
+			script := "#!/bin/sh -e\nmkdir \"$BOOTSMITH_ROOT/etc\"\nprintf %s '" + text + "' >\"$BOOTSMITH_ROOT/etc/motd\"\n"
+			if err := os.WriteFile(filepath.Join(dir, "make.sh"), []byte(script), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, dir := hostConfig(t), t.TempDir()
+			x.change(t, dir, "one")
+			f := define(t, dir, "name: demo\narchitectures: [amd64]\nroot:\n  "+x.root+"\n")
+			first, root, err := rootOf(t, c, f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n, err := root.Lookup("etc/motd"); err != nil || string(n.Inode.Content.Inline) != "one" {
+				t.Errorf("etc/motd is %+v, %v", n, err)
+			}
+			if pin := first.Targets[0].Root; pin == nil || pin.Source != name || !strings.HasPrefix(pin.Digest, "sha256:") {
+				t.Errorf("the plan says %+v", pin)
+			}
+			x.change(t, dir, "two")
+			b, err := newTargetBuild(c, f, first, first.Targets[0], t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.readRoot(context.Background()); fault.ClassOf(err) != fault.Input || !strings.Contains(err.Error(), "has changed since the plan") {
+				t.Errorf("a changed source: %v", err)
+			}
+			second, _, err := rootOf(t, c, f)
+			if err != nil || first.Digest() == second.Digest() {
+				t.Errorf("the plans of two states are equal, or %v", err)
+			}
+		})
+	}
+}
+
+// Limits are the definition's.
+func TestLimitsAreTheDefinitions(t *testing.T) {
+	dir := t.TempDir()
+	writeTar(t, filepath.Join(dir, "root.tar"), strings.Repeat("x", 2<<20))
+	for _, limits := range []string{"{size: 1MiB}", "{size: 1GiB, files: 0}"} {
+		f := define(t, dir, "name: demo\narchitectures: [amd64]\nroot: {archive: {path: root.tar}, limits: "+limits+"}\n")
+		_, _, err := rootOf(t, hostConfig(t), f)
+		if refused := err != nil; refused != strings.Contains(limits, "MiB") {
+			t.Errorf("%s: %v", limits, err)
+		}
+	}
+}
+
+func TestPlanWithoutADateRefuses(t *testing.T) {
+	dir := t.TempDir()
+	writeTar(t, filepath.Join(dir, "root.tar"), "x")
+	f := define(t, dir, "name: demo\narchitectures: [amd64]\nroot: {archive: {path: root.tar}}\n")
+	if _, err := NewPlan(context.Background(), testConfig(t), Request{File: f}); fault.ClassOf(err) != fault.Input || !strings.Contains(err.Error(), "set SOURCE_DATE_EPOCH") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// The kernel of another source's root comes from an archive only when one is
+// named.
+func TestKernelsArchive(t *testing.T) {
+	dir := t.TempDir()
+	writeTar(t, filepath.Join(dir, "root.tar"), "x")
+	const text = "name: demo\narchitectures: [amd64]\nroot: {archive: {path: root.tar}}\n"
+	for kernel, want := range map[string][2]int{
+		"":                          {0, 0},
+		"kernel: {suite: trixie}\n": {0, 1},
+		"kernel: {suite: trixie, package: \"linux-image-${arch}\"}\n": {1, 1},
+	} {
+		p, err := NewPlan(context.Background(), testConfig(t), Request{File: define(t, dir, text+kernel), SourceDateEpoch: "1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := p.Targets[0].Packages
+		if len(got.Kernel) != want[0] || len(got.Stub) != want[1] || kernel == "" && got.snapshot() != "" {
+			t.Errorf("%q: %+v", kernel, got)
+		}
+	}
+}
+
+func TestMissingStubSaysWhatToDo(t *testing.T) {
+	b := &targetBuild{arch: arch.All()[0]}
+	if _, err := b.findStub(tree.New(0), tree.New(0)); fault.ClassOf(err) != fault.Input || !strings.Contains(err.Error(), "kernel.suite") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// The sample of a build script gives the same root every time.
+func TestScriptSample(t *testing.T) {
+	f, err := spec.Read("../fixtures/platforms/script-sample")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, a := range arch.All() {
+		f.Architectures = []string{a.Name}
+		var digests []string
+		for range 2 {
+			_, root, err := rootOf(t, hostConfig(t), f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n, err := root.Resolve("sbin/init")
+			if err != nil || n.Inode.Mode != tree.TypeRegular|0o755 || n.Inode.UID != 0 || n.Inode.Mtime != 1700000000 {
+				t.Errorf("init is %+v, %v", n, err)
+			}
+			digests = append(digests, source.Digest(root))
+		}
+		if digests[0] != digests[1] {
+			t.Errorf("target %d: two runs differ", i)
+		}
+	}
+}
