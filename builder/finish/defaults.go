@@ -17,14 +17,30 @@ var defaults = []struct{ from, to string }{
 	{"usr/share/openssh/sshd_config", "etc/ssh/sshd_config"},
 }
 
+// empty are files that scripts make empty, and what they belong to.
+var empty = []struct {
+	name, needs string
+	owned
+}{
+	{"etc/environment", "usr/share/pam-configs", owned{mode: 0o644}},
+	{"etc/security/opasswd", "usr/share/pam-configs", owned{mode: 0o600}},
+	{"etc/subuid", "usr/bin/passwd", owned{mode: 0o644}},
+	{"etc/subgid", "usr/bin/passwd", owned{mode: 0o644}},
+	{"var/log/wtmp", "usr/share/base-files", owned{0o664, 0, utmpGID}},
+	{"var/log/btmp", "usr/share/base-files", owned{0o660, 0, utmpGID}},
+	{"var/log/lastlog", "usr/share/base-files", owned{0o664, 0, utmpGID}},
+}
+
+// utmpGID is the static group that records logins (base-passwd).
+const utmpGID = 43
+
 func installDefaults(_ context.Context, r *root, _ Input) error {
 	for _, d := range defaults {
 		n, err := r.tree.Resolve(d.from)
 		if err != nil || r.named(d.to) {
 			continue
 		}
-		inode := *n.Inode
-		data, err := r.content(d.from, &inode)
+		data, err := r.content(d.from, n.Inode)
 		if err != nil {
 			return err
 		}
@@ -32,20 +48,28 @@ func installDefaults(_ context.Context, r *root, _ Input) error {
 			return err
 		}
 	}
+	for _, e := range empty {
+		if !r.has(e.needs) || r.named(e.name) {
+			continue
+		}
+		if err := r.write(e.name, nil, e.owned); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-// makeShells lists the login shells, as update-shells(8) does: the list that
-// debianutils ships, and what packages add to it, under the names with and
-// without /usr.
+// makeShells lists the login shells, as update-shells(8) does: those that
+// debianutils ships, and what packages add to it, each with and without /usr.
 func makeShells(_ context.Context, r *root, _ Input) error {
 	const dir = "usr/share/debianutils"
-	list, err := r.lines(path.Join(dir, "shells"))
-	if err != nil {
-		return err
-	}
+	files := []string{path.Join(dir, "shells")}
 	for _, name := range r.list(path.Join(dir, "shells.d"), "") {
-		lines, err := r.lines(path.Join(dir, "shells.d", name))
+		files = append(files, path.Join(dir, "shells.d", name))
+	}
+	var list []string
+	for _, file := range files {
+		lines, err := r.lines(file)
 		if err != nil {
 			return err
 		}
@@ -53,12 +77,13 @@ func makeShells(_ context.Context, r *root, _ Input) error {
 			if !strings.HasPrefix(l, "/") {
 				continue
 			}
-			for _, shell := range []string{l, strings.TrimPrefix(l, "/usr")} {
-				if !slices.Contains(list, shell) {
+			short := strings.TrimPrefix(l, "/usr")
+			for _, shell := range []string{short, "/usr" + short} {
+				if !slices.Contains(list, shell) && r.has(shell) {
 					list = append(list, shell)
 				}
 			}
 		}
 	}
-	return r.writeNew("etc/shells", strings.Join(list, "\n")+"\n")
+	return r.writeNew("etc/shells", "# /etc/shells: valid login shells\n"+strings.Join(list, "\n")+"\n")
 }
