@@ -11,6 +11,7 @@ import (
 	"github.com/powernode/bootsmith/arch"
 	"github.com/powernode/bootsmith/builder/secureboot"
 	"github.com/powernode/bootsmith/builder/source/apt"
+	"github.com/powernode/bootsmith/builder/source/image"
 	"github.com/powernode/bootsmith/builder/spec"
 	"github.com/powernode/bootsmith/builder/store"
 	"github.com/powernode/bootsmith/builder/tree"
@@ -52,6 +53,8 @@ type Archive interface {
 type Config struct {
 	// Archive returns the archive of the definition for an architecture.
 	Archive func(f *spec.File, a arch.Arch) (Archive, error)
+	// Images returns a registry's repository of container images.
+	Images func(repository string) (image.Blobs, error)
 	// Store holds file contents.
 	Store *store.Store
 	// SecureBoot signs the unified kernel image; nil means nobody does.

@@ -71,8 +71,9 @@ func (b *targetBuild) writeFiles(o overlay.Overlay, dir string) ([]families.ESPF
 func (b *targetBuild) writeManifest(kernelVersion string, img rootImage, outputs []familyOutput, sboms []families.Artifact) (*manifest.Manifest, error) {
 	m := &manifest.Manifest{
 		SchemaVersion: manifest.SchemaVersion, Platform: b.plan.Platform, Arch: b.arch.Name,
-		AptSnapshot:   b.target.Packages.snapshot(),
-		KernelVersion: kernelVersion, GitSHA: b.plan.Revision, Variants: variants(outputs),
+		BaseImageDigest: b.target.baseImage(),
+		AptSnapshot:     b.target.Packages.snapshot(),
+		KernelVersion:   kernelVersion, GitSHA: b.plan.Revision, Variants: variants(outputs),
 		Artifacts:        map[string]manifest.File{},
 		FsverityRootHash: fmt.Sprintf("%x", img.Digest), ComposefsDigest: fmt.Sprintf("%x", img.Digest),
 		RootHash: fmt.Sprintf("%x", img.RootHash), Cmdline: b.cmdline(img),
@@ -145,7 +146,7 @@ func (b *targetBuild) inputs() []manifest.Package {
 			list = append(list, manifest.Package{Name: p.Name, Version: p.Version, Arch: p.Arch, SHA256: p.SHA256, Use: use})
 		}
 	}
-	if r := b.target.Root; r != nil {
+	if r := b.target.Root; r != nil && r.Source != imageSource {
 		list = append(list, manifest.Package{Name: r.Source, Arch: b.arch.Name, SHA256: strings.TrimPrefix(r.Digest, "sha256:"), Use: "root"})
 	}
 	add("root", b.target.Packages.Root...)

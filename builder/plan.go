@@ -252,7 +252,11 @@ func (p *Plan) addEpoch(ctx context.Context, c Config, r Request) (Commit, error
 		p.Epoch = commit.Time
 	default:
 		for _, t := range p.Targets {
-			p.Epoch = max(p.Epoch, t.Packages.ReleaseDate.Unix())
+			created, err := rootDate(ctx, c, r.File, t)
+			if err != nil {
+				return commit, err
+			}
+			p.Epoch = max(p.Epoch, t.Packages.ReleaseDate.Unix(), created)
 		}
 		if p.Epoch == 0 {
 			return commit, fault.Inputf("choosing the build's time stamp: no input has a date").

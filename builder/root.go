@@ -4,12 +4,16 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/powernode/bootsmith/arch"
 	"github.com/powernode/bootsmith/builder/fault"
 	"github.com/powernode/bootsmith/builder/source"
 	"github.com/powernode/bootsmith/builder/source/archive"
 	"github.com/powernode/bootsmith/builder/source/directory"
+	"github.com/powernode/bootsmith/builder/source/image"
 	"github.com/powernode/bootsmith/builder/source/script"
 	"github.com/powernode/bootsmith/builder/spec"
 	"github.com/powernode/bootsmith/builder/store"
@@ -45,6 +49,10 @@ func newRootSource(c Config, f *spec.File, a arch.Arch, scratch string) (string,
 	switch r := f.Root; {
 	case r.Archive != nil:
 		return "archive", archive.Source{Path: f.ResolveFor(a, r.Archive.Path), SHA256: r.Archive.SHA256, Limits: limits}, nil
+	case r.Image != nil:
+		i, err := newImage(c, f, a)
+		i.Limits = limits
+		return imageSource, i, err
 	case r.Script != nil:
 		s, err := newScript(c, f, a, scratch)
 		s.Limits = limits
@@ -57,6 +65,31 @@ func newRootSource(c Config, f *spec.File, a arch.Arch, scratch string) (string,
 		return "directory", d, nil
 	}
 	return "", nil, nil
+}
+
+// imageSource is the name of the source whose digest is the base image's.
+const imageSource = "image"
+
+// newImage returns the definition's container image.
+func newImage(c Config, f *spec.File, a arch.Arch) (image.Source, error) {
+	layout, repository, digest := f.Root.Image.Split()
+	i := image.Source{Arch: a}
+	var err error
+	if digest != "" {
+		if i.Digest, err = v1.NewHash(digest); err != nil {
+			return i, f.Bad("root.image.reference", "%v", err)
+		}
+	}
+	if layout == "" {
+		i.Blobs, err = c.Images(repository)
+		return i, err
+	}
+	dir := image.Layout{Dir: f.ResolveFor(a, layout)}
+	i.Blobs = dir
+	if digest == "" {
+		i.Index, err = dir.Index()
+	}
+	return i, err
 }
 
 // newScript returns the definition's script. It runs in another folder than
@@ -96,6 +129,39 @@ func (b *targetBuild) fetch(ctx context.Context) error {
 		return nil
 	}
 	return b.archive.Fetch(ctx, b.target.Packages.All(), b.fetchProgress())
+}
+
+// dated is a source that knows when its content was made.
+type dated interface {
+	Created(ctx context.Context) (time.Time, error)
+}
+
+// rootDate returns when the definition's root was made, in seconds since 1970;
+// 0 when its source doesn't tell.
+func rootDate(ctx context.Context, c Config, f *spec.File, t Target) (int64, error) {
+	a, err := arch.Lookup(t.Arch)
+	if err != nil {
+		return 0, err
+	}
+	_, root, err := newRootSource(c, f, a, "")
+	if err != nil {
+		return 0, err
+	}
+	d, ok := root.(dated)
+	if !ok {
+		return 0, nil
+	}
+	created, err := d.Created(ctx)
+	return max(created.Unix(), 0), err
+}
+
+// baseImage returns the digest of the image that the root comes from, "" for
+// other sources.
+func (t Target) baseImage() string {
+	if t.Root == nil || t.Root.Source != imageSource {
+		return ""
+	}
+	return t.Root.Digest
 }
 
 // pinRoots records the state of the targets' sources.

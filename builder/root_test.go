@@ -8,10 +8,17 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	gcrlayout "github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/random"
 
 	"github.com/powernode/bootsmith/arch"
 	"github.com/powernode/bootsmith/builder/fault"
 	"github.com/powernode/bootsmith/builder/source"
+	"github.com/powernode/bootsmith/builder/source/image"
 	"github.com/powernode/bootsmith/builder/spec"
 	"github.com/powernode/bootsmith/builder/tree"
 )
@@ -197,6 +204,58 @@ func TestScriptSample(t *testing.T) {
 		}
 		if digests[0] != digests[1] {
 			t.Errorf("target %d: two runs differ", i)
+		}
+	}
+}
+
+// The image that a root comes from is the manifest's base image, and dates the
+// build.
+func TestImageIsTheBase(t *testing.T) {
+	dir := t.TempDir()
+	layout := filepath.Join(dir, "layout")
+	img, err := random.Image(100, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config = config.DeepCopy()
+	config.OS, config.Architecture, config.Created.Time = "linux", "amd64", time.Unix(1500000000, 0)
+	if img, err = mutate.ConfigFile(img, config); err != nil {
+		t.Fatal(err)
+	}
+	path, err := gcrlayout.Write(layout, empty.Index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := path.AppendImage(img); err != nil {
+		t.Fatal(err)
+	}
+	digest, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, reference := range []string{"oci:./layout", "oci:layout@" + digest.String(), "registry.example.com/base@" + digest.String()} {
+		c := hostConfig(t)
+		c.Images = func(repository string) (image.Blobs, error) {
+			if repository != "registry.example.com/base" {
+				t.Errorf("the repository is %q", repository)
+			}
+			return image.Layout{Dir: layout}, nil
+		}
+		f := define(t, dir, "name: demo\narchitectures: [amd64]\nroot: {image: {reference: \""+reference+"\"}}\n")
+		p, err := NewPlan(context.Background(), c, Request{File: f})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Targets[0].baseImage(); got != digest.String() || p.Epoch != 1500000000 {
+			t.Errorf("%s: the base image is %s, the epoch %d", reference, got, p.Epoch)
+		}
+		_, root, err := rootOf(t, c, f)
+		if err != nil || len(root.Root.Children()) != 2 {
+			t.Errorf("%s: the root has %d files, %v", reference, len(root.Root.Children()), err)
 		}
 	}
 }

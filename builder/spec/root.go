@@ -17,6 +17,7 @@ type Root struct {
 	Archive   *Archive   `yaml:"archive" doc:"a tar archive: plain, gzip, xz or zstd"`
 	Directory *Directory `yaml:"directory" doc:"a folder of the build host"`
 	Script    *Script    `yaml:"script" doc:"the platform's own build script"`
+	Image     *Image     `yaml:"image" doc:"a container image"`
 	Limits    Limits     `yaml:"limits" doc:"how much a source other than packages may bring"`
 }
 
@@ -119,7 +120,7 @@ func (f *File) validateRoot() error {
 	if _, err := f.Root.Limits.Bytes(); err != nil {
 		return f.Bad("root.limits.size", "%q is not a size", f.Root.Limits.Size).WithFix("write a whole number of MiB, GiB or TiB, for example 4GiB")
 	}
-	for _, check := range []func() error{f.validatePackages, f.validateArchive, f.validateDirectory, f.validateScript} {
+	for _, check := range []func() error{f.validatePackages, f.validateArchive, f.validateDirectory, f.validateScript, f.validateImage} {
 		if err := check(); err != nil {
 			return err
 		}

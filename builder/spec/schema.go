@@ -65,6 +65,7 @@ func addRootRules(root *schemaNode) {
 	root.Properties["archive"].Required = []string{"path"}
 	root.Properties["directory"].Required = []string{"path"}
 	root.Properties["script"].Required = []string{"path"}
+	root.Properties["image"].Required = []string{"reference"}
 	root.Properties["script"].Properties["output"].Enum = []string{OutputTar, OutputRoot}
 	root.Properties["directory"].Properties["owners"].Items.Required = []string{"path"}
 	root.Properties["archive"].Properties["sha256"].Pattern = `^[0-9a-f]{64}$`

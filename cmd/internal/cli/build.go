@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/spf13/cobra"
 
 	"github.com/powernode/bootsmith/arch"
@@ -17,6 +18,8 @@ import (
 	"github.com/powernode/bootsmith/builder/fault"
 	"github.com/powernode/bootsmith/builder/manifest"
 	"github.com/powernode/bootsmith/builder/source/apt"
+	"github.com/powernode/bootsmith/builder/source/image"
+	"github.com/powernode/bootsmith/builder/source/image/registry"
 	"github.com/powernode/bootsmith/builder/spec"
 	"github.com/powernode/bootsmith/builder/store"
 )
@@ -108,6 +111,9 @@ func newConfig(env Env, flags buildFlags) (builder.Config, error) {
 		Archive: func(f *spec.File, a arch.Arch) (builder.Archive, error) {
 			return newArchive(env, flags, cache, f, a)
 		},
+		Images: func(repository string) (image.Blobs, error) {
+			return newImages(flags, cache, repository)
+		},
 		Store: objects, CacheDir: filepath.Join(cache, "derived"), Exec: execProgram, Now: env.Now,
 		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), SearchPath: env.Getenv("PATH"),
 		Report: newReporter(env, flags.logFormat), Jobs: flags.jobs,
@@ -141,6 +147,20 @@ func newArchive(env Env, flags buildFlags, cache string, f *spec.File, a arch.Ar
 		Arch: a, CacheDir: cache, Client: http.DefaultClient, Now: env.Now,
 		MaxAge: flags.maxAge, Offline: flags.offline,
 	}, nil
+}
+
+// newImages returns a repository of container images, with a cache before it.
+func newImages(flags buildFlags, cache, repository string) (image.Blobs, error) {
+	blobs := image.Cache{Dir: filepath.Join(cache, "images")}
+	if flags.offline {
+		return blobs, nil
+	}
+	repo, err := registry.Open(repository, authn.DefaultKeychain, http.DefaultTransport)
+	if err != nil {
+		return nil, err
+	}
+	blobs.Next = repo
+	return blobs, nil
 }
 
 func execProgram(ctx context.Context, dir string, argv ...string) ([]byte, error) {
