@@ -73,6 +73,8 @@ func Steps() []Step {
 		{"SSH host keys", "usr/lib/systemd/system/sshd-keygen.service", false, makeKeysAtBoot},
 		{"units", "usr/lib/systemd/system", false, enableUnits},
 		{"kernel modules", "usr/lib/modules", true, indexModules},
+		{"hardware database", "usr/lib/udev/hwdb.d", false, makeHardwareDatabase},
+		{"message catalog", "usr/lib/systemd/catalog", false, makeCatalog},
 		{"library cache", "etc/ld.so.conf", false, makeLibraryCache},
 		{"update stamps", "usr/lib/systemd/systemd", false, stampUpdates},
 	}

@@ -85,13 +85,18 @@ func makeKeysAtBoot(_ context.Context, r *root, _ Input) error {
 		"# The empty assignment takes back ConditionFirstBoot=; existing keys stay.\n[Unit]\nConditionFirstBoot=\nConditionPathIsReadWrite=/etc/ssh\n")
 }
 
-// stampUpdates tells systemd that /etc is as new as /usr, so that no boot makes
-// again what the steps have made (systemd-update-done.service(8)).
+// stampUpdates tells systemd that /etc and /var are as new as /usr, so that no
+// boot makes again what the steps have made (systemd-update-done.service(8)).
 func stampUpdates(_ context.Context, r *root, _ Input) error {
 	usr, err := r.tree.Resolve("usr")
 	if err != nil {
 		return err
 	}
 	usr.Inode.Mtime, usr.Inode.MtimeNsec = r.mtime, 0
-	return r.writeNew("etc/.updated", "# What depends on /usr was made with the image.\n")
+	for _, dir := range []string{"etc", "var"} {
+		if err := r.writeNew(dir+"/.updated", "# What depends on /usr was made with the image.\n"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
