@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/powernode/bootsmith/builder/fault"
 	"oras.land/oras-go/v2/registry"
@@ -26,6 +27,9 @@ type Access struct {
 	DockerConfig string
 	// Transport sends the requests; nil means http.DefaultTransport.
 	Transport http.RoundTripper
+	// Wait is the time before a failed request is repeated for the first time;
+	// it doubles with each. 0 means a quarter of a second.
+	Wait time.Duration
 }
 
 // DockerConfigPath returns where Docker keeps its credentials: in the folder
@@ -63,7 +67,7 @@ func (a Access) repository(ref string) (*remote.Repository, error) {
 	}
 	local := isLoopback(parsed.Host())
 	client := &auth.Client{
-		Client: &http.Client{Transport: &retrier{base: a.transport(), wait: firstWait}},
+		Client: &http.Client{Transport: &retrier{base: a.transport(), wait: a.wait()}},
 		Header: http.Header{"User-Agent": {"bootsmith"}},
 		Cache:  auth.NewCache(),
 	}
@@ -82,6 +86,13 @@ func (a Access) repository(ref string) (*remote.Repository, error) {
 		Client: client, Reference: parsed, PlainHTTP: a.PlainHTTP || local,
 		MaxMetadataBytes: maxManifest, ReferrerListMaxPages: 32,
 	}, nil
+}
+
+func (a Access) wait() time.Duration {
+	if a.Wait > 0 {
+		return a.Wait
+	}
+	return firstWait
 }
 
 func (a Access) transport() http.RoundTripper {

@@ -15,6 +15,12 @@ type Options struct {
 	Repository string
 	Access     Access
 	Signer     *Signer
+	// ChunkSize is the size, in bytes, of the pieces in which larger files are
+	// sent; 0 means 32 MiB. It shrinks when a proxy takes less.
+	ChunkSize int64
+	// MountFrom is a repository of the same registry ("acme/images/other") that
+	// may have some of the blobs already: those are not sent.
+	MountFrom string
 	// Run goes into the provenance.
 	Run Run
 	// Jobs is how many files are sent at once; 0 means 4.
@@ -45,13 +51,7 @@ func Publish(ctx context.Context, build Build, o Options) (*Publications, error)
 	if err != nil {
 		return nil, err
 	}
-	p := &pusher{repo: repo, jobs: o.Jobs, report: o.Progress}
-	if p.jobs <= 0 {
-		p.jobs = 4
-	}
-	if p.report == nil {
-		p.report = func(Event) {}
-	}
+	p := newPusher(repo, build.Dir, o)
 	manifests, err := p.push(ctx, arts)
 	if err != nil {
 		return nil, err

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
+	"sync/atomic"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/powernode/bootsmith/builder/fault"
@@ -23,6 +25,27 @@ type pusher struct {
 	repo   *remote.Repository
 	jobs   int
 	report func(Event)
+	// folder keeps the state of uploads; none when empty.
+	folder string
+	up     uploads
+	size   atomic.Int64 // of pieces, in bytes
+}
+
+// newPusher returns a pusher to a repository.
+func newPusher(repo *remote.Repository, folder string, o Options) *pusher {
+	p := &pusher{repo: repo, jobs: o.Jobs, report: o.Progress, folder: folder}
+	if p.jobs <= 0 {
+		p.jobs = 4
+	}
+	if p.report == nil {
+		p.report = func(Event) {}
+	}
+	p.up = uploads{repo: repo, wait: o.Access.wait(), wanted: o.ChunkSize, mount: o.MountFrom}
+	if p.up.wanted <= 0 {
+		p.up.wanted = defaultChunk
+	}
+	p.size.Store(p.up.wanted)
+	return p
 }
 
 // blobs sends the files that the registry does not have, several at a time.
@@ -35,8 +58,8 @@ func (p *pusher) blobs(ctx context.Context, files []file) error {
 	return g.Wait()
 }
 
-// blob sends a file unless the registry has it. An upload that breaks is begun
-// again from the start, up to three times.
+// blob sends a file unless the registry has it: a large one in pieces, a small
+// one at once, begun again from the start when it breaks, up to three times.
 func (p *pusher) blob(ctx context.Context, f file) error {
 	desc := f.descriptor()
 	name := f.title
@@ -52,7 +75,7 @@ func (p *pusher) blob(ctx context.Context, f file) error {
 		return nil
 	}
 	for try := 1; ; try++ {
-		err := p.upload(ctx, f, desc, name)
+		err := p.transfer(ctx, f, desc, name)
 		if err == nil {
 			p.report(Event{Kind: Pushed, Name: name, Bytes: f.size, Total: f.size})
 			return nil
@@ -63,7 +86,7 @@ func (p *pusher) blob(ctx context.Context, f file) error {
 		if try == 3 || ctx.Err() != nil || !transient(err) {
 			return uploadError(fmt.Errorf("sending %q to %s: %w", name, p.repo.Reference, err))
 		}
-		if err := sleep(ctx, backoff(firstWait, try, nil)); err != nil {
+		if err := sleep(ctx, backoff(p.up.wait, try, nil)); err != nil {
 			return err
 		}
 	}
@@ -80,6 +103,38 @@ func (p *pusher) upload(ctx context.Context, f file, desc ocispec.Descriptor, na
 	err = p.repo.Blobs().Push(ctx, desc, body)
 	if changed := body.failure(); changed != nil {
 		return changed
+	}
+	return err
+}
+
+// transfer sends a file the way that suits its size and the registry.
+func (p *pusher) transfer(ctx context.Context, f file, desc ocispec.Descriptor, name string) error {
+	keep := newStateFile(p.folder, p.repo.Reference.Registry+"/"+p.repo.Reference.Repository, f.sha256)
+	state := keep.read()
+	if state.Location != "" && p.up.checkLocation(state.Location) != nil {
+		state = uploadState{}
+	}
+	if f.size <= p.size.Load() && p.up.mount == "" && state.Location == "" {
+		err := p.upload(ctx, f, desc, name)
+		var answer *errcode.ErrorResponse
+		if !errors.As(err, &answer) || answer.StatusCode != http.StatusRequestEntityTooLarge || f.size < 2 {
+			return err
+		}
+		p.size.Store(f.size / 2)
+	}
+	src, err := os.Open(f.path)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	c := &chunked{uploads: p.up, src: src, file: f, state: state, keep: keep, size: &p.size}
+	c.progress = func(sent int64) { p.report(Event{Kind: Pushing, Name: name, Bytes: sent, Total: f.size}) }
+	err = c.send(ctx)
+	if errors.Is(err, errWholeOnly) {
+		err = p.upload(ctx, f, desc, name)
+	}
+	if err == nil || errors.Is(err, errChanged) {
+		err = errors.Join(err, keep.remove())
 	}
 	return err
 }
@@ -117,17 +172,24 @@ func (p *pusher) manifest(ctx context.Context, m packed, tag, name string) error
 	return nil
 }
 
-// bytes sends a small blob that is in memory.
+// bytes sends a small blob that is in memory, again when the answer is lost.
 func (p *pusher) bytes(ctx context.Context, mediaType string, raw []byte) (ocispec.Descriptor, error) {
 	desc := content.NewDescriptorFromBytes(mediaType, raw)
-	has, err := p.repo.Blobs().Exists(ctx, desc)
-	if err == nil && !has {
-		err = p.repo.Blobs().Push(ctx, desc, bytes.NewReader(raw))
+	for try := 1; ; try++ {
+		has, err := p.repo.Blobs().Exists(ctx, desc)
+		if err == nil && !has {
+			err = p.repo.Blobs().Push(ctx, desc, bytes.NewReader(raw))
+		}
+		if err == nil {
+			return desc, nil
+		}
+		if try == tries || ctx.Err() != nil || !transient(err) {
+			return desc, uploadError(fmt.Errorf("pushing %s to %s: %w", desc.Digest, p.repo.Reference, err))
+		}
+		if err := sleep(ctx, backoff(p.up.wait, try, nil)); err != nil {
+			return desc, err
+		}
 	}
-	if err != nil {
-		return desc, uploadError(fmt.Errorf("pushing %s to %s: %w", desc.Digest, p.repo.Reference, err))
-	}
-	return desc, nil
 }
 
 // transient tells whether an upload may succeed when begun again.
@@ -139,7 +201,15 @@ func transient(err error) bool {
 	return worthRetry(nil, err)
 }
 
-func remoteError(err error) error { return fault.Default(fault.Remote, err) }
+// remoteError classes an error of the registry, and says what to do about a
+// certificate that is not trusted.
+func remoteError(err error) error {
+	var untrusted *tls.CertificateVerificationError
+	if errors.As(err, &untrusted) {
+		return (&fault.Error{Class: fault.Remote, Err: err}).WithFix("name the certificate authority of the registry with --registry-ca")
+	}
+	return fault.Default(fault.Remote, err)
+}
 
 // uploadError adds what the statuses of proxies and quotas mean.
 func uploadError(err error) error {
@@ -152,9 +222,12 @@ func uploadError(err error) error {
 	case http.StatusUnauthorized:
 		return e.WithFix("log in to the registry with an account that may push")
 	case http.StatusForbidden:
-		return e.WithFix("check the account's permissions and the registry's size quota")
+		// Gitea says no more when a size limit is reached.
+		return e.WithFix("check the account's permissions and the registry's size quota (Gitea: LIMIT_SIZE_CONTAINER)")
 	case http.StatusRequestEntityTooLarge:
-		return e.WithFix("raise the body size limit of the proxy before the registry, or of the registry")
+		return e.WithFix("raise the body size limit of the proxy%s before the registry (nginx: client_max_body_size), or of the registry", serverOf(err))
+	case http.StatusTooManyRequests:
+		return e.WithFix("publish again later%s: what was sent stays", retryAfter(err))
 	}
 	return e
 }

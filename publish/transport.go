@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -53,7 +54,7 @@ func (t *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	if t.ctx != nil {
 		ctx = t.ctx
 	}
-	rewindable := req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
+	rewindable := (req.Body == nil || req.Body == http.NoBody || req.GetBody != nil) && !isUpload(req)
 	for try := 1; ; try++ {
 		resp, err := t.once(ctx, req, rewindable, try)
 		if try == tries || !rewindable || ctx.Err() != nil || !worthRetry(resp, err) {
@@ -67,6 +68,12 @@ func (t *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
+}
+
+// isUpload tells whether a request changes an upload session. Whether it did so
+// must be found out before it is repeated.
+func isUpload(req *http.Request) bool {
+	return req.Method == http.MethodPatch || req.Method == http.MethodPut && strings.Contains(req.URL.Path, "/blobs/")
 }
 
 // once sends the request. A rewindable request must be answered in time; a
