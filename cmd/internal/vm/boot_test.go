@@ -3,178 +3,131 @@
 package vm_test
 
 import (
-	"bytes"
-	"context"
-	"fmt"
-	"io"
+	"encoding/json"
 	"os"
 	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/powernode/bootsmith/arch"
-	"github.com/powernode/bootsmith/builder/manifest"
-	"github.com/powernode/bootsmith/cmd/internal/cli"
 	"github.com/powernode/bootsmith/cmd/internal/vm"
 )
 
 const (
-	definition = "../../../fixtures/platforms/minimal"
 	// bootLimit is many times what a boot takes on an idle machine.
 	bootLimit = 4 * time.Minute
 	// retries is how often an emulated machine may die of its emulator.
 	retries = 2
+	// machines is how many run at a time: each takes a core.
+	machines = 2
 )
 
-// TestBoot builds the minimal platform and boots every family that a virtual
-// machine can start, on every architecture, to a shell on the serial console.
+// TestBoot builds the minimal platform with both kernels and boots the whole
+// matrix, each to a shell on the serial console.
 func TestBoot(t *testing.T) {
-	output := buildMinimal(t)
-	for _, a := range arch.All() {
-		dir := filepath.Join(output, a.Name)
-		m, err := manifest.Read(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, family := range vm.Families() {
-			t.Run(a.Name+"/"+family, func(t *testing.T) {
-				t.Parallel()
-				machine := vm.Machine{Arch: a, Dir: dir, Family: family, Scratch: t.TempDir()}
-				bootWithRetries(t, machine, m.ComposefsDigest)
-			})
-		}
-	}
+	l := newLab(t)
+	rows := matrix()
+	inParallel(t, machines, len(rows), func(t *testing.T, i int) (string, func(*testing.T)) {
+		return rows[i].String(), func(t *testing.T) { bootRow(t, l, rows[i]) }
+	})
 }
 
-func buildMinimal(t *testing.T) string {
+// inParallel runs n subtests in their order, some at a time.
+func inParallel(t *testing.T, workers, n int, subtest func(t *testing.T, i int) (string, func(*testing.T))) {
 	t.Helper()
-	output := filepath.Join(t.TempDir(), "build")
-	var log bytes.Buffer
-	env := cli.Env{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: &log, Getenv: os.Getenv, Now: time.Now, HostRoot: "/"}
-	if code := cli.Run(context.Background(), env, []string{"build", "--file", definition, "--output-dir", output}); code != 0 {
-		t.Fatalf("build ended with %d:\n%s", code, log.String())
+	next, done := make(chan int), make(chan struct{})
+	for range workers {
+		go func() {
+			for i := range next {
+				t.Run(subtest(t, i))
+			}
+			done <- struct{}{}
+		}()
 	}
-	return output
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	for range workers {
+		<-done
+	}
 }
 
-func bootWithRetries(t *testing.T, m vm.Machine, digest string) {
+func bootRow(t *testing.T, l *lab, r row) {
+	a, err := arch.Lookup(r.Arch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := l.guest(t, r, a)
 	for try := 0; ; try++ {
-		start := time.Now()
-		log, err := boot(m, digest)
-		if err == nil {
-			t.Logf("reached the shell after %.1f s", time.Since(start).Seconds())
+		got := bootArgs(g.args, a, g.digest)
+		log := keepLog(t, r.fileName(), got.console)
+		if got.err == nil {
+			t.Logf("reached userspace after %.1f s", got.seconds)
+			if g.check != nil {
+				g.check(t)
+			}
+			keepRecord(t, record{row: r, Seconds: got.seconds, Retries: try, Log: log})
 			return
 		}
-		// A panic of the kernel is the emulator's: our init ends in a message.
-		if try == retries || !strings.Contains(log, "Kernel panic") && !strings.Contains(log, "IO-APIC + timer") {
-			t.Fatalf("booting: %v; the console said:\n%s", err, log)
+		if try == retries || !emulatorBroke(got.console) {
+			t.Fatalf("booting: %v; the console said:\n%s", got.err, got.console)
 		}
 		t.Logf("the guest's kernel panicked, trying again (%d of %d)", try+1, retries)
 	}
 }
 
-// boot follows the console through the conversation and returns all it said.
-func boot(m vm.Machine, digest string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), bootLimit)
-	defer cancel()
-	stdin, keyboard := io.Pipe()
-	screen := newScreen()
-	ended := make(chan error, 1)
-	go func() { ended <- m.Run(ctx, stdin, screen, false); screen.close() }()
+// guest is a machine to boot.
+type guest struct {
+	args   []string
+	digest string             // that init has to report
+	check  func(t *testing.T) // what else has to be true afterwards
+}
 
-	err := converse(ctx, screen, keyboard, digest, m.Arch)
-	cancel()
-	keyboard.Close()
-	if rerr := <-ended; err != nil && rerr != nil && !strings.Contains(rerr.Error(), "context canceled") {
-		err = fmt.Errorf("%w (%w)", err, rerr)
+// guest prepares the boot of a row.
+func (l *lab) guest(t *testing.T, r row, a arch.Arch) guest {
+	t.Helper()
+	switch r.Medium {
+	case ipxeRelative, ipxeAbsolute:
+		return l.ipxe(t, r, a)
+	case uefiHTTP:
+		return l.httpBoot(t, r, a)
 	}
-	return screen.String(), err
-}
-
-func converse(ctx context.Context, screen *screen, keyboard io.Writer, digest string, a arch.Arch) error {
-	if err := screen.wait(ctx, "bootsmith-init: root verified composefs="+digest); err != nil {
-		return err
+	dir := filepath.Join(l.builds[r.Kernel], a.Name)
+	args, err := vm.Machine{Arch: a, Dir: dir, Family: r.Family, Medium: r.Medium, Scratch: t.TempDir()}.Command()
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := screen.wait(ctx, "minimal: userspace is up on Debian GNU/Linux 13 (trixie), "+a.Machine); err != nil {
-		return err
+	return guest{args: args, digest: readManifest(t, dir).ComposefsDigest}
+}
+
+// keepLog writes what a console said and returns the file's name.
+func keepLog(t *testing.T, name, console string) string {
+	t.Helper()
+	name += ".log"
+	if err := os.MkdirAll(logFolder(), 0o755); err != nil {
+		t.Fatal(err)
 	}
-	for _, x := range []struct{ typed, seen string }{
-		{"echo shell-$((6*7))", "shell-42"},
-		{"busybox touch /usr/x", "Read-only file system"},
-		{"busybox touch /x", "Read-only file system"},
-		{"echo here > /etc/x && echo var > /var/x && cat /etc/x /var/x | busybox tr a-z A-Z", "HERE"},
-	} {
-		if _, err := fmt.Fprintln(keyboard, x.typed); err != nil {
-			return err
-		}
-		if err := screen.wait(ctx, x.seen); err != nil {
-			return fmt.Errorf("after typing %q: %w", x.typed, err)
-		}
+	if err := os.WriteFile(filepath.Join(logFolder(), name), []byte(console), 0o644); err != nil {
+		t.Fatal(err)
 	}
-	return nil
+	return name
 }
 
-// screen keeps what a console prints and wakes those who wait for a text.
-type screen struct {
-	mu     sync.Mutex
-	text   []byte
-	seen   int // what wait has consumed
-	closed bool
-	news   chan struct{}
-}
-
-func newScreen() *screen { return &screen{news: make(chan struct{}, 1)} }
-
-func (s *screen) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	s.text = append(s.text, p...)
-	s.mu.Unlock()
-	s.wake()
-	return len(p), nil
-}
-
-func (s *screen) close() {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	s.wake()
-}
-
-func (s *screen) wake() {
-	select {
-	case s.news <- struct{}{}:
-	default:
+// keepRecord appends to the records. One write of a short line is whole, also
+// with several writers.
+func keepRecord(t *testing.T, r record) {
+	t.Helper()
+	line, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
 	}
-}
-
-func (s *screen) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return string(s.text)
-}
-
-// wait returns when the text was printed behind what was waited for before.
-func (s *screen) wait(ctx context.Context, text string) error {
-	for {
-		s.mu.Lock()
-		i := bytes.Index(s.text[s.seen:], []byte(text))
-		if i >= 0 {
-			s.seen += i + len(text)
-		}
-		closed := s.closed
-		s.mu.Unlock()
-		if i >= 0 {
-			return nil
-		}
-		if closed {
-			return fmt.Errorf("the machine ended before it printed %q", text)
-		}
-		select {
-		case <-s.news:
-		case <-ctx.Done():
-			return fmt.Errorf("it did not print %q in time: %w", text, ctx.Err())
-		}
+	f, err := os.OpenFile(filepath.Join(logFolder(), recordsFile), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Write(append(line, '\n')); err != nil {
+		t.Fatal(err)
 	}
 }

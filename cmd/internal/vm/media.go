@@ -101,7 +101,7 @@ func (f family) medium(m Machine) (func(Machine, family, string) ([]string, erro
 // Changes to the file are dropped.
 func disk(devices ...string) func(Machine, family, string) ([]string, error) {
 	return func(m Machine, f family, file string) ([]string, error) {
-		args := append(Firmware(m.Arch, ""), "-drive", "if=none,id=d0,snapshot=on,format="+f.format+",file="+escape(file))
+		args := append(Firmware(m.Arch, ""), "-drive", "if=none,id=d0,snapshot=on,format="+f.format+",file="+Escape(file))
 		return append(args, devices...), nil
 	}
 }
@@ -115,7 +115,7 @@ func usbOptical(m Machine, _ family, file string) ([]string, error) {
 }
 
 func opticalDrive(m Machine, file string) []string {
-	return append(Firmware(m.Arch, ""), "-drive", "if=none,id=cd0,media=cdrom,readonly=on,format=raw,file="+escape(file))
+	return append(Firmware(m.Arch, ""), "-drive", "if=none,id=cd0,media=cdrom,readonly=on,format=raw,file="+Escape(file))
 }
 
 // rootInMemory boots kernel, initramfs and root as a boot loader hands them over.
@@ -134,7 +134,7 @@ func rootInMemory(m Machine, _ family, kernel string) ([]string, error) {
 func rootOnDisk(m Machine, _ family, kernel string) ([]string, error) {
 	dir := filepath.Dir(kernel)
 	args, err := m.direct(kernel, filepath.Join(dir, "initramfs.cpio.zst"))
-	return append(args, "-drive", "if=none,id=d0,readonly=on,format=raw,file="+escape(filepath.Join(dir, "root.img")),
+	return append(args, "-drive", "if=none,id=d0,readonly=on,format=raw,file="+Escape(filepath.Join(dir, "root.img")),
 		"-device", "virtio-blk-pci,drive=d0"), err
 }
 

@@ -35,12 +35,35 @@ func Start(ctx context.Context, args []string, stdin io.Reader, console io.Write
 	}
 	args = append(args, "-serial", serial)
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, console, console
+	cmd.Stdout, cmd.Stderr = console, console
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := connect(cmd, stdin); err != nil {
+		return fmt.Errorf("running %s: %w", args[0], err)
+	}
 	if err := cmd.Run(); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("running %s: %w", args[0], err)
 	}
 	return ctx.Err()
+}
+
+// connect passes stdin to the command. A reader that isn't a file may have nothing
+// to say for ever: the command must be able to end without it.
+func connect(cmd *exec.Cmd, stdin io.Reader) error {
+	if f, ok := stdin.(*os.File); ok || stdin == nil {
+		if ok {
+			cmd.Stdin = f
+		}
+		return nil
+	}
+	pipe, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	go func() {
+		io.Copy(pipe, stdin)
+		pipe.Close()
+	}()
+	return nil
 }
 
 func checkTools(q arch.QEMU) error {

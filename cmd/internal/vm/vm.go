@@ -71,7 +71,7 @@ func Firmware(a arch.Arch, vars string) []string {
 	}
 	return []string{
 		"-drive", "if=pflash,unit=0,format=raw,readonly=on,file=" + a.QEMU.Code,
-		"-drive", "if=pflash,unit=1,format=raw,snapshot=on,file=" + escape(vars),
+		"-drive", "if=pflash,unit=1,format=raw,snapshot=on,file=" + Escape(vars),
 	}
 }
 
@@ -83,5 +83,5 @@ func (m Machine) find(pattern string) (string, error) {
 	return found[0], nil
 }
 
-// escape doubles commas, which separate options in QEMU's arguments.
-func escape(path string) string { return strings.ReplaceAll(path, ",", ",,") }
+// Escape doubles commas, which separate options in QEMU's arguments.
+func Escape(path string) string { return strings.ReplaceAll(path, ",", ",,") }

@@ -1,6 +1,8 @@
 package vm
 
 import (
+	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -127,5 +129,18 @@ func TestMissingToolsNameTheirPackage(t *testing.T) {
 	err := Machine{Arch: a}.Run(t.Context(), nil, nil, false)
 	if fault.ClassOf(err) != fault.Tool || !strings.Contains(err.Error(), "install the package qemu-system-x86") {
 		t.Errorf("missing emulator: %v", err)
+	}
+}
+
+// A machine that ends is noticed although nobody types anything.
+func TestStartReturnsWhenTheMachineEnds(t *testing.T) {
+	stdin, keyboard := io.Pipe()
+	defer keyboard.Close()
+	var console bytes.Buffer
+	if err := Start(t.Context(), []string{"echo", "bye"}, stdin, &console, false); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(console.String(), "bye ") {
+		t.Errorf("the console said %q", console.String())
 	}
 }
