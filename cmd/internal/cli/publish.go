@@ -28,6 +28,7 @@ type publishFlags struct {
 	token, tokenFile, tokenCommand         string
 	plainHTTP, cosign2                     bool
 	uploads                                int
+	registryCA                             string
 }
 
 func (p *publishFlags) register(c *cobra.Command) {
@@ -40,6 +41,7 @@ func (p *publishFlags) register(c *cobra.Command) {
 	f.StringVar(&p.tokenCommand, "identity-token-command", "", "program and arguments, split at spaces, that print the identity token")
 	f.BoolVar(&p.plainHTTP, "plain-http", false, "speak HTTP to the registry; loopback registries are always spoken to so")
 	f.BoolVar(&p.cosign2, "cosign-2-signatures", false, "also write the .sig tags that cosign 2 verifies")
+	f.StringVar(&p.registryCA, "registry-ca", "", "PEM file with the certificate authority of the registry, beside the system's")
 	f.IntVar(&p.uploads, "uploads", 4, "files to send at a time")
 }
 
@@ -98,8 +100,14 @@ func runPublish(ctx context.Context, env Env, flags publishFlags, repository str
 	if err != nil {
 		return nil, err
 	}
+	access := newAccess(env, flags.plainHTTP)
+	if flags.registryCA != "" {
+		if access.Transport, err = publish.TrustCA(http.DefaultTransport.(*http.Transport), flags.registryCA); err != nil {
+			return nil, err
+		}
+	}
 	pubs, err := publish.Publish(ctx, build, publish.Options{
-		Repository: strings.TrimSuffix(repository, "/"), Access: newAccess(env, flags.plainHTTP),
+		Repository: strings.TrimSuffix(repository, "/"), Access: access,
 		Signer: signer, Cosign2: flags.cosign2, Run: publish.RunFromEnv(env.Getenv), Jobs: flags.uploads,
 		Progress: newPublishReporter(env),
 	})
