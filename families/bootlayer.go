@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/powernode/bootsmith/builder/fault"
+	"github.com/powernode/bootsmith/builder/store"
 	"github.com/powernode/bootsmith/builder/tree"
 	"github.com/powernode/bootsmith/families/internal/ocilayout"
 )
@@ -33,14 +33,14 @@ const (
 type bootLayer struct {
 	root     *tree.Tree
 	tree     *tree.Tree
-	contents blobContents
+	contents layerContents
 	mtime    int64
 }
 
 // newBootLayer collects the layer. A root that bootc would refuse is an error
 // of class fault.Input.
 func newBootLayer(in Input) (*bootLayer, error) {
-	b := &bootLayer{root: in.Tree, tree: tree.New(in.Epoch.Unix()), contents: blobContents{}, mtime: in.Epoch.Unix()}
+	b := &bootLayer{root: in.Tree, tree: tree.New(in.Epoch.Unix()), contents: layerContents{blobs: map[tree.Digest]Blob{}, store: in.Store}, mtime: in.Epoch.Unix()}
 	if err := b.fill(in); err != nil {
 		return nil, fmt.Errorf("making the image bootable by bootc: %w", err)
 	}
@@ -83,6 +83,7 @@ func (b *bootLayer) fill(in Input) error {
 		b.add(path.Join(kernel, "initramfs.img"), in.Initramfs),
 		b.addBytes(prepareRoot, []byte("[composefs]\nenabled = true\n")),
 		b.addBytes(kargsFile, kargs),
+		b.declareState(in.Store),
 	)
 }
 
@@ -215,7 +216,7 @@ func (b *bootLayer) replace(name string, content Blob) error {
 		return fmt.Errorf("adding %q: %q is not a SHA-256 digest", name, content.SHA256)
 	}
 	c := tree.Content{SHA256: tree.Digest(sum)}
-	b.contents[c.SHA256] = content
+	b.contents.blobs[c.SHA256] = content
 	return b.tree.Put(path.Join(dir, path.Base(name)), &tree.Inode{Mode: tree.TypeRegular | 0o644, Mtime: b.mtime, Size: content.Size, Content: c})
 }
 
@@ -238,19 +239,22 @@ func (b *bootLayer) addBytes(name string, data []byte) error {
 		&tree.Inode{Mode: tree.TypeRegular | 0o644, Mtime: b.mtime, Size: int64(len(data)), Content: tree.Content{Inline: data}})
 }
 
-// blobContents opens the layer's files: parts of the build by their digests,
-// small ones from memory.
-type blobContents map[tree.Digest]Blob
+// layerContents opens the layer's files: parts of the build by their digests,
+// small ones from memory, the root's own from the store.
+type layerContents struct {
+	blobs map[tree.Digest]Blob
+	store *store.Store
+}
 
 // Open implements ocilayout.Opener.
-func (c blobContents) Open(content tree.Content) (io.ReadCloser, error) {
-	if blob, ok := c[content.SHA256]; ok {
+func (c layerContents) Open(content tree.Content) (io.ReadCloser, error) {
+	if blob, ok := c.blobs[content.SHA256]; ok {
 		return blob.Open()
 	}
-	if content.Inline == nil {
-		return nil, os.ErrNotExist
+	if content.Inline != nil {
+		return io.NopCloser(bytes.NewReader(content.Inline)), nil
 	}
-	return io.NopCloser(bytes.NewReader(content.Inline)), nil
+	return c.store.Open(content)
 }
 
 // kargsTOML returns a file of kernel arguments for bootc, which adds digests of

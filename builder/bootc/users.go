@@ -12,29 +12,34 @@ const (
 )
 
 func checkSysusers(img Image) (problems []string, err error) {
+	users, groups, err := UndeclaredAccounts(img)
+	for _, name := range users {
+		problems = append(problems, "the user "+name)
+	}
+	for _, name := range groups {
+		problems = append(problems, "the group "+name)
+	}
+	return problems, err
+}
+
+// UndeclaredAccounts returns the users and groups of /etc that sysusers.d does
+// not make, sorted.
+func UndeclaredAccounts(img Image) (users, groups []string, err error) {
 	passwd, ok, err := img.read(passwdFile)
 	if err != nil || !ok {
-		return nil, err
+		return nil, nil, err
 	}
 	group, _, err := img.read(groupFile)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	users, groups, err := img.sysusers()
+	madeUsers, madeGroups, err := img.sysusers()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	for _, name := range accounts(passwd) {
-		if !users[name] {
-			problems = append(problems, "the user "+name)
-		}
-	}
-	for _, name := range accounts(group) {
-		if !groups[name] {
-			problems = append(problems, "the group "+name)
-		}
-	}
-	return problems, nil
+	users = slices.DeleteFunc(accounts(passwd), func(name string) bool { return madeUsers[name] })
+	groups = slices.DeleteFunc(accounts(group), func(name string) bool { return madeGroups[name] })
+	return users, groups, nil
 }
 
 // accounts returns the names in a passwd or group file, sorted; lines of the

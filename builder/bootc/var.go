@@ -21,7 +21,17 @@ type place struct {
 	name string
 }
 
-func checkVarTmpfiles(img Image) (problems []string, err error) {
+func checkVarTmpfiles(img Image) ([]string, error) {
+	paths, err := UndeclaredVar(img)
+	for i := range paths {
+		paths[i] = "/" + paths[i]
+	}
+	return paths, err
+}
+
+// UndeclaredVar returns the paths below /var that tmpfiles.d does not declare,
+// relative to the root, each directory before what it holds.
+func UndeclaredVar(img Image) (paths []string, err error) {
 	root, err := img.dir("var")
 	if err != nil || root == nil {
 		return nil, err
@@ -35,13 +45,13 @@ func checkVarTmpfiles(img Image) (problems []string, err error) {
 		for _, n := range dir.Children() {
 			p := path.Join(name, n.Name)
 			if !declared[place{dir, n.Name}] {
-				problems = append(problems, p)
+				paths = append(paths, p)
 			}
 			walk(n, p)
 		}
 	}
-	walk(root, "/var")
-	return problems, nil
+	walk(root, "var")
+	return paths, nil
 }
 
 // tmpfiles returns what the lines of tmpfiles.d are about (tmpfiles.d(5)). A
@@ -55,7 +65,8 @@ func (img Image) tmpfiles() (map[place]bool, error) {
 				if len(fields) < 2 {
 					continue
 				}
-				name := path.Clean("/" + fields[1])
+				// "%" begins a specifier, "%%" stands for itself.
+				name := path.Clean("/" + strings.ReplaceAll(fields[1], "%%", "%"))
 				parent, err := img.Tree.Resolve(path.Dir(name))
 				if errors.Is(err, fs.ErrNotExist) || errors.Is(err, tree.ErrSymlinkLoop) {
 					continue

@@ -94,7 +94,7 @@ func newRoot(env Env) *cobra.Command {
 	}
 	root.AddCommand(
 		newBuild(env), newPublish(env), newNotify(env), newShip(env),
-		newVerify(env), newRun(env), newIngest(env),
+		newVerify(env), newInspect(env), newRun(env), newIngest(env),
 		newSchema(env), newVersion(env),
 	)
 	return root

@@ -1,7 +1,6 @@
 package qcow2
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -227,6 +226,3 @@ func bitsOf(size int) (bits int) {
 	}
 	return bits
 }
-
-// IsImage tells whether a file begins as an image does.
-func IsImage(head []byte) bool { return bytes.HasPrefix(head, []byte("QFI\xfb")) }
