@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -127,6 +128,20 @@ func TestVerifyRefusesTamperedBundles(t *testing.T) {
 			}
 		})
 	}
+	t.Run("duplicated and reordered", func(t *testing.T) {
+		want, err := publish.Verify(t.Context(), publish.Access{}, iso.OCIRef, policy(s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		mixed := changeReferrers(t, func(list []ocispec.Descriptor) []ocispec.Descriptor {
+			slices.Reverse(list)
+			return append(list, list...)
+		})
+		got, err := publish.Verify(t.Context(), publish.Access{Transport: mixed}, iso.OCIRef, policy(s))
+		if err != nil || *got.Publication != *want.Publication || got.Identity != want.Identity {
+			t.Errorf("verified %+v (%v), want %+v", got, err, want)
+		}
+	})
 	t.Run("too many referrers", func(t *testing.T) {
 		many := changeReferrers(t, func(list []ocispec.Descriptor) []ocispec.Descriptor {
 			for len(list) < 300 {
