@@ -13,7 +13,7 @@
 // ("nil value in transaction log entry"), whatever flags it is given. Hence these
 // two have no such entry where a timestamp authority witnesses the time, and
 // VerifyFile asks for none; the referrers have one, and Verify requires it. With
-// cosign 2.5 and 3:
+// cosign 2.5:
 //
 //	cosign verify-blob --bundle F.cosign-bundle --trusted-root trusted_root.json --new-bundle-format --use-signed-timestamps --insecure-ignore-tlog IDENTITY F
 //	cosign verify-blob-attestation --type slsaprovenance1 --bundle F.attestation-bundle (the same flags) F
