@@ -50,7 +50,7 @@ lint: ## Check format, vet, staticcheck and go.mod
 	$(GO) vet -tags boot ./cmd/internal/vm
 	$(GO) vet -tags repro ./cmd/internal/e2e
 	$(GO) mod tidy -diff
-	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) -tags boot,repro ./...
 
 STATICCHECK := v0.8.2
 
