@@ -48,9 +48,8 @@ func newStore(t testing.TB) *store.Store {
 
 // layout is a layout that a test makes.
 type layout struct {
-	t     testing.TB
-	dir   string
-	index v1.IndexManifest
+	t   testing.TB
+	dir string
 }
 
 func newLayout(t testing.TB) *layout {
