@@ -31,8 +31,12 @@ const (
 // not have. Directories of the root that come up again keep their metadata. It
 // holds the few changes of the root as well that bootc wants.
 type bootLayer struct {
-	root     *tree.Tree
-	tree     *tree.Tree
+	root *tree.Tree
+	tree *tree.Tree
+	// kernel is a layer of its own, which stays the same until the kernel
+	// changes: its files have no time, and of its directories the root or tree
+	// has the metadata.
+	kernel   *tree.Tree
 	contents layerContents
 	mtime    int64
 }
@@ -40,7 +44,7 @@ type bootLayer struct {
 // newBootLayer collects the layer. A root that bootc would refuse is an error
 // of class fault.Input.
 func newBootLayer(in Input) (*bootLayer, error) {
-	b := &bootLayer{root: in.Tree, tree: tree.New(in.Epoch.Unix()), contents: layerContents{blobs: map[tree.Digest]Blob{}, store: in.Store}, mtime: in.Epoch.Unix()}
+	b := &bootLayer{root: in.Tree, tree: tree.New(in.Epoch.Unix()), kernel: tree.New(0), contents: layerContents{blobs: map[tree.Digest]Blob{}, store: in.Store}, mtime: in.Epoch.Unix()}
 	if err := b.fill(in); err != nil {
 		return nil, fmt.Errorf("making the image bootable by bootc: %w", err)
 	}
@@ -78,7 +82,7 @@ func (b *bootLayer) fill(in Input) error {
 	}
 	kernel := path.Join(modulesDir, in.KernelVersion)
 	return errors.Join(
-		b.replace(path.Join(kernel, "vmlinuz"), in.Kernel),
+		b.addKernel(path.Join(kernel, "vmlinuz"), in.Kernel),
 		// A root's own initramfs is one that was made for bootc.
 		b.add(path.Join(kernel, "initramfs.img"), in.Initramfs),
 		b.addBytes(prepareRoot, []byte("[composefs]\nenabled = true\n")),
@@ -205,19 +209,47 @@ func (b *bootLayer) linkVarRun() error {
 	return b.tree.Put("var/run", &tree.Inode{Mode: tree.TypeSymlink | 0o777, Mtime: b.mtime, Target: "../run"})
 }
 
+// addKernel puts the kernel into its own layer, or into this one where it must
+// replace the root's.
+func (b *bootLayer) addKernel(name string, content Blob) error {
+	if b.has(name) {
+		return b.replace(name, content)
+	}
+	dir, err := b.dir(path.Dir(name), 0o755)
+	if err != nil {
+		return err
+	}
+	inode, err := b.file(name, content)
+	if err != nil {
+		return err
+	}
+	inode.Mtime = 0
+	// The parents are made with the file's time.
+	return b.kernel.Put(path.Join(dir, path.Base(name)), inode)
+}
+
 // replace puts a file into the layer, add only if the root has none there.
 func (b *bootLayer) replace(name string, content Blob) error {
 	dir, err := b.dir(path.Dir(name), 0o755)
 	if err != nil {
 		return err
 	}
+	inode, err := b.file(name, content)
+	if err != nil {
+		return err
+	}
+	return b.tree.Put(path.Join(dir, path.Base(name)), inode)
+}
+
+// file describes a part of the build as a file.
+func (b *bootLayer) file(name string, content Blob) (*tree.Inode, error) {
 	sum, err := hex.DecodeString(content.SHA256)
 	if err != nil || len(sum) != len(tree.Digest{}) {
-		return fmt.Errorf("adding %q: %q is not a SHA-256 digest", name, content.SHA256)
+		return nil, fmt.Errorf("adding %q: %q is not a SHA-256 digest", name, content.SHA256)
 	}
 	c := tree.Content{SHA256: tree.Digest(sum)}
 	b.contents.blobs[c.SHA256] = content
-	return b.tree.Put(path.Join(dir, path.Base(name)), &tree.Inode{Mode: tree.TypeRegular | 0o644, Mtime: b.mtime, Size: content.Size, Content: c})
+	return &tree.Inode{Mode: tree.TypeRegular | 0o644, Mtime: b.mtime, Size: content.Size, Content: c}, nil
 }
 
 func (b *bootLayer) add(name string, content Blob) error {

@@ -5,7 +5,11 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"runtime"
+	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/powernode/bootsmith/arch"
 	"github.com/powernode/bootsmith/builder/composefs"
@@ -14,7 +18,8 @@ import (
 )
 
 // oci is a container image in an OCI layout that bootc takes as a bootable one:
-// the root as it is in every other family, and a layer with what boots it.
+// the root as it is in every other family, in several layers, the kernel, and a
+// layer with what else boots it.
 type oci struct{}
 
 // Annotations of the image's manifest and labels of its configuration, beside
@@ -48,21 +53,34 @@ func (f oci) Build(ctx context.Context, in Input, out *Sink) error {
 	if err := ocilayout.Check(in.Tree); err != nil {
 		return fmt.Errorf("writing the root as an image layer: %w", err)
 	}
+	parts, err := splitRoot(in.Tree, in.Store, in.Epoch.Unix())
+	if err != nil {
+		return err
+	}
 	boot, err := newBootLayer(in)
 	if err != nil {
 		return err
 	}
-	root, err := out.writeLayer(ctx, in.Tree, in.Store)
+	var layers []ociPart
+	for _, p := range parts {
+		layers = append(layers, ociPart{p.comment, ociLayerRoot, p.tree, in.Store})
+	}
+	// The kernel comes before the layer that has the directories' metadata.
+	last := len(layers) - 1
+	layers = slices.Insert(layers, last, ociPart{"kernel " + in.KernelVersion, ociLayerBoot, boot.kernel, boot.contents})
+	layers = append(layers, ociPart{"initramfs and bootc's files", ociLayerBoot, boot.tree, boot.contents})
+	written, err := out.writeLayers(ctx, layers)
 	if err != nil {
 		return err
 	}
-	root.Comment, root.Annotations = "root file system", map[string]string{ociLayer: ociLayerRoot}
-	top, err := out.writeLayer(ctx, boot.tree, boot.contents)
-	if err != nil {
-		return err
-	}
-	top.Comment, top.Annotations = "kernel "+in.KernelVersion+", initramfs and bootc's files", map[string]string{ociLayer: ociLayerBoot}
-	return out.writeImage(f.image(in, root, top))
+	return out.writeImage(f.image(in, written...))
+}
+
+// ociPart is a layer to be written.
+type ociPart struct {
+	comment, kind string // kind is the annotation's value
+	tree          *tree.Tree
+	contents      ocilayout.Opener
 }
 
 // image describes the image. Two labels make it one for bootc: its own, and
@@ -94,18 +112,33 @@ func (f oci) image(in Input, layers ...ocilayout.Layer) ocilayout.Image {
 	}
 }
 
-// writeLayer commits a tree as a layer under its digest.
-func (s *Sink) writeLayer(ctx context.Context, t *tree.Tree, contents ocilayout.Opener) (ocilayout.Layer, error) {
-	f, err := s.Create()
-	if err != nil {
-		return ocilayout.Layer{}, err
+// writeLayers writes layers, several at a time, and commits them in their order.
+func (s *Sink) writeLayers(ctx context.Context, parts []ociPart) ([]ocilayout.Layer, error) {
+	layers, files := make([]ocilayout.Layer, len(parts)), make([]*File, len(parts))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, p := range parts {
+		g.Go(func() (err error) {
+			if files[i], err = s.Create(); err != nil {
+				return err
+			}
+			layers[i].DiffID, err = ocilayout.WriteLayer(ctx, files[i], p.tree, p.contents)
+			return err
+		})
 	}
-	diffID, err := ocilayout.WriteLayer(ctx, f, t, contents)
-	if err != nil {
-		return ocilayout.Layer{}, err
+	if err := g.Wait(); err != nil {
+		return nil, err
 	}
-	a, err := f.Commit(ocilayout.BlobPath(f.SHA256()), ocilayout.LayerMediaType)
-	return ocilayout.Layer{Blob: ocilayout.Blob{SHA256: a.SHA256, Size: a.Size}, DiffID: diffID}, err
+	for i, p := range parts {
+		l := &layers[i]
+		l.Comment, l.Annotations = p.comment, map[string]string{ociLayer: p.kind}
+		a, err := files[i].Commit(ocilayout.BlobPath(files[i].SHA256()), ocilayout.LayerMediaType)
+		if err != nil {
+			return nil, err
+		}
+		l.Blob = ocilayout.Blob{SHA256: a.SHA256, Size: a.Size}
+	}
+	return layers, nil
 }
 
 // writeImage commits the documents. The manifest is the main file: its digest
