@@ -22,7 +22,7 @@ const (
 	ownSize   = 2 << 20
 	// sharedLayers is how many layers the other packages share. A package's name
 	// alone says which is its, so that no other package can move it.
-	sharedLayers = 4
+	sharedLayers = 6
 
 	dpkgInfoDir = "var/lib/dpkg/info"
 )
