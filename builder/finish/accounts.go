@@ -31,6 +31,8 @@ type group struct {
 type accounts struct {
 	users  []user
 	groups []group
+	// reserved are ids that declarations ask for and nobody has yet.
+	reserved map[uint32]bool
 }
 
 const (
@@ -168,7 +170,7 @@ func (a *accounts) freeID(name string) (uint32, error) {
 	start := binary.LittleEndian.Uint32(sum[:]) % count
 	for i := range uint32(count) {
 		id := lastSystemID - (start+i)%count
-		if !a.hasUID(id) && !a.hasGID(id) {
+		if !a.hasUID(id) && !a.hasGID(id) && !a.reserved[id] {
 			return id, nil
 		}
 	}

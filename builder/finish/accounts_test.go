@@ -91,6 +91,26 @@ func TestIdsDontDependOnOtherPackages(t *testing.T) {
 	}
 }
 
+// An id that another package asks for isn't given away before.
+func TestIdsThatOthersAskFor(t *testing.T) {
+	first := &accounts{}
+	id, err := first.freeID("dynamic")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := withBase(t, files{"usr/lib/sysusers.d/x.conf": fmt.Sprintf("u dynamic -\nu static %d\n", id)})
+	if err := makeSystemAccounts(t.Context(), r, input(t)); err != nil {
+		t.Fatal(err)
+	}
+	a, err := r.loadAccounts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.user("static").uid != id || a.user("dynamic").uid == id {
+		t.Errorf("static is %d, dynamic %d, want %d for static", a.user("static").uid, a.user("dynamic").uid, id)
+	}
+}
+
 func TestFreeIDs(t *testing.T) {
 	a := &accounts{}
 	for n := range lastSystemID - firstSystemID + 1 {

@@ -21,6 +21,7 @@ func makeSystemAccounts(_ context.Context, r *root, _ Input) error {
 		}
 		lines = append(lines, found...)
 	}
+	a.reserved = numbersIn(lines)
 	// Groups first, as users may name them, and members last.
 	for _, pass := range []struct {
 		kind byte
@@ -36,6 +37,19 @@ func makeSystemAccounts(_ context.Context, r *root, _ Input) error {
 		}
 	}
 	return a.save(r)
+}
+
+// numbersIn returns the ids that lines name: "7", "7:60", "7:group".
+func numbersIn(lines []sysuser) map[uint32]bool {
+	ids := map[uint32]bool{}
+	for _, l := range lines {
+		for part := range strings.SplitSeq(l.id, ":") {
+			if id, err := parseID(part); err == nil {
+				ids[id] = true
+			}
+		}
+	}
+	return ids
 }
 
 // sysuser is a line of sysusers.d(5).
