@@ -33,7 +33,7 @@ type image struct {
 // targets of more than 4095 bytes, xattrs of more than 32 KiB per file, device
 // numbers beyond 4095:1048575.
 func WriteImage(w io.Writer, t *tree.Tree) (digest [32]byte, err error) {
-	img, err := newImage(t)
+	img, err := newImage(t, plain())
 	if err != nil {
 		return digest, err
 	}
@@ -41,8 +41,8 @@ func WriteImage(w io.Writer, t *tree.Tree) (digest [32]byte, err error) {
 }
 
 // newImage lays out the image of a tree.
-func newImage(t *tree.Tree) (*image, error) {
-	root, version, err := fromTree(t)
+func newImage(t *tree.Tree, v variant) (*image, error) {
+	root, version, err := fromTree(t, v)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,12 @@ func newImage(t *tree.Tree) (*image, error) {
 // write writes the image and returns its fs-verity digest.
 func (img *image) write(w io.Writer) (digest [32]byte, err error) {
 	verity := fsverity.New()
-	o := newOutput(io.MultiWriter(w, verity))
+	err = img.writeBytes(io.MultiWriter(w, verity))
+	return verity.Sum(), err
+}
+
+func (img *image) writeBytes(w io.Writer) error {
+	o := newOutput(w)
 	o.Write(img.header())
 	o.zeros(erofs.SuperblockOffset - headerSize)
 	super := img.superblock().Bytes()
@@ -66,9 +71,9 @@ func (img *image) write(w io.Writer) (digest [32]byte, err error) {
 	img.writeShared(o)
 	img.writeBlocks(o)
 	if err := o.flush(); err != nil {
-		return digest, fmt.Errorf("writing the composefs image: %w", err)
+		return fmt.Errorf("writing the composefs image: %w", err)
 	}
-	return verity.Sum(), nil
+	return nil
 }
 
 func (img *image) header() []byte {

@@ -125,7 +125,7 @@ func TestWhiteoutsInAMarkedDirectory(t *testing.T) {
 		b.put("/dir", withXattrs(special(tree.TypeDir|0o755, 0, 0), "trusted.overlay.opaque", "y", "user.overlay.whiteouts", "z"))
 		b.put("/dir/gone", special(tree.TypeChar, 0, 0))
 	})
-	root, version, err := fromTree(tr)
+	root, version, err := fromTree(tr, plain())
 	if err != nil || version != 1 {
 		t.Fatal(version, err)
 	}

@@ -2,13 +2,13 @@ package composefs
 
 import (
 	"cmp"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/powernode/bootsmith/builder/composefs/erofs"
-	"github.com/powernode/bootsmith/builder/store"
 	"github.com/powernode/bootsmith/builder/tree"
 )
 
@@ -21,16 +21,30 @@ const (
 	selinuxContext = "security.selinux"
 )
 
+// variant is what implementations differ in.
+type variant struct {
+	// version is the composefs format's, at least.
+	version uint32
+	// object returns the fs-verity digest that names a file's object, and the
+	// kernel's number of its algorithm.
+	object func(*tree.Inode) (digest []byte, algorithm byte)
+}
+
+// plain is what mkcomposefs writes when nothing else is asked for.
+func plain() variant {
+	return variant{object: func(i *tree.Inode) ([]byte, byte) { return i.Content.Verity[:], 1 }}
+}
+
 // converter makes the files of an image from a tree.
 type converter struct {
-	version uint32 // of the composefs format: 0, or 1 when there are whiteouts
+	variant // whose version becomes 1 when there are whiteouts
 	links   map[*tree.Inode]uint32
 	files   map[*tree.Inode]*file
 }
 
 // fromTree returns the root of the image for a tree and the format's version.
-func fromTree(t *tree.Tree) (root *file, version uint32, err error) {
-	c := converter{links: map[*tree.Inode]uint32{}, files: map[*tree.Inode]*file{}}
+func fromTree(t *tree.Tree, v variant) (root *file, version uint32, err error) {
+	c := converter{variant: v, links: map[*tree.Inode]uint32{}, files: map[*tree.Inode]*file{}}
 	err = t.Walk(func(path string, n *tree.Node) error {
 		c.links[n.Inode]++
 		if isWhiteout(n.Inode) {
@@ -68,7 +82,7 @@ func (c *converter) file(n *tree.Node, parent *file) *file {
 	}
 	switch i.Type() {
 	case tree.TypeRegular:
-		f.setContent(i)
+		f.setContent(i, c.object)
 	case tree.TypeSymlink:
 		f.target = i.Target
 	case tree.TypeBlock, tree.TypeChar:
@@ -106,7 +120,7 @@ func sortEntries(entries []entry) {
 }
 
 // setContent keeps the bytes or, for an object, sends overlayfs to it.
-func (f *file) setContent(i *tree.Inode) {
+func (f *file) setContent(i *tree.Inode, object func(*tree.Inode) ([]byte, byte)) {
 	f.size = i.Size
 	if i.Size == 0 {
 		return
@@ -115,9 +129,11 @@ func (f *file) setContent(i *tree.Inode) {
 		f.inline = i.Content.Inline
 		return
 	}
-	// struct ovl_metacopy: version 0, length 36, flags 0, SHA-256.
-	f.attrs[overlayPrefix+"metacopy"] = "\x00\x24\x00\x01" + string(i.Content.Verity[:])
-	f.attrs[overlayPrefix+"redirect"] = "/" + store.Path(i.Content.Verity)
+	// struct ovl_metacopy: version 0, length, flags 0, algorithm.
+	digest, algorithm := object(i)
+	f.attrs[overlayPrefix+"metacopy"] = string([]byte{0, byte(4 + len(digest)), 0, algorithm}) + string(digest)
+	name := hex.EncodeToString(digest)
+	f.attrs[overlayPrefix+"redirect"] = "/" + name[:2] + "/" + name[2:]
 }
 
 // escapeWhiteout makes a whiteout of the tree an ordinary file with xattrs that

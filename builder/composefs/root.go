@@ -38,7 +38,7 @@ type RootImage struct {
 // Each object is read once, in the order in which a depth-first walk of the
 // tree meets it, and verified while it is read.
 func WriteRootImage(ctx context.Context, w io.Writer, t *tree.Tree, s *store.Store, epoch time.Time, uuid [16]byte) (RootImage, error) {
-	img, err := newImage(t)
+	img, err := newImage(t, plain())
 	if err != nil {
 		return RootImage{}, err
 	}

@@ -276,7 +276,7 @@ func TestLayoutOfHugeObjects(t *testing.T) {
 		b.put("/c", content(5<<30+4040, 0))
 		b.put("/d", content(5<<30+4032, 0))
 	})
-	img, err := newImage(tr)
+	img, err := newImage(tr, plain())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 // Package fsverity computes fs-verity digests of byte streams.
 //
-// A digest here is what FS_IOC_MEASURE_VERITY reports for a file whose verity
+// A digest here, if nothing else is said, is what FS_IOC_MEASURE_VERITY reports for a file whose verity
 // was enabled with SHA-256, 4096-byte blocks and no salt: the SHA-256 of the
 // fsverity_descriptor, which holds the file's size and the root of its Merkle
 // tree. It is the name of an object in a composefs object store. The format is
@@ -10,6 +10,7 @@ package fsverity
 
 import (
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/binary"
 )
 
@@ -21,6 +22,7 @@ const (
 	descriptorSize = 256
 	version        = 1
 	algSHA256      = 1  // FS_VERITY_HASH_ALG_SHA256
+	algSHA512      = 2  // FS_VERITY_HASH_ALG_SHA512
 	logBlockSize   = 12 // 4096 bytes
 )
 
@@ -28,6 +30,7 @@ const (
 // block per tree level). The zero value is ready to use. It is not safe for
 // concurrent use.
 type Hasher struct {
+	wide   bool // SHA-512 in the place of SHA-256
 	levels []level
 	block  [BlockSize]byte // the data block that is not full yet
 	fill   int
@@ -62,11 +65,11 @@ func (h *Hasher) Write(p []byte) (int, error) {
 		if h.fill < BlockSize {
 			return n, nil
 		}
-		h.add(0, sha256.Sum256(h.block[:]))
+		h.add(0, h.hash(h.block[:]))
 		h.fill = 0
 	}
 	for len(p) >= BlockSize {
-		h.add(0, sha256.Sum256(p[:BlockSize]))
+		h.add(0, h.hash(p[:BlockSize]))
 		p = p[BlockSize:]
 	}
 	h.fill = copy(h.block[:], p)
@@ -79,12 +82,36 @@ func (h *Hasher) Size() int64 { return h.size }
 // Sum returns the digest of what was written so far. More may be written
 // afterwards.
 func (h *Hasher) Sum() [32]byte {
+	sum := h.sum(algSHA256)
+	return [32]byte(sum[:])
+}
+
+// sum returns the hash of the descriptor.
+func (h *Hasher) sum(algorithm byte) [64]byte {
 	root := h.root()
 	var d [descriptorSize]byte
-	d[0], d[1], d[2] = version, algSHA256, logBlockSize
+	d[0], d[1], d[2] = version, algorithm, logBlockSize
 	binary.LittleEndian.PutUint64(d[8:], uint64(h.size))
-	copy(d[16:], root[:])
-	return sha256.Sum256(d[:])
+	copy(d[16:], root[:h.width()])
+	return h.hash(d[:])
+}
+
+// width is the size of a hash in bytes.
+func (h *Hasher) width() int {
+	if h.wide {
+		return sha512.Size
+	}
+	return sha256.Size
+}
+
+// hash returns a hash, in the first width bytes.
+func (h *Hasher) hash(b []byte) (sum [64]byte) {
+	if h.wide {
+		return sha512.Sum512(b)
+	}
+	narrow := sha256.Sum256(b)
+	copy(sum[:], narrow[:])
+	return sum
 }
 
 // Reset makes the Hasher ready for another stream.
@@ -95,45 +122,45 @@ func (h *Hasher) Reset() {
 
 // add appends a hash to a level of the tree and hashes the level's block into
 // the one above once it is full.
-func (h *Hasher) add(at int, hash [32]byte) {
+func (h *Hasher) add(at int, hash [64]byte) {
 	if at == len(h.levels) {
 		h.levels = append(h.levels, level{})
 	}
 	l := &h.levels[at]
-	l.fill += copy(l.block[l.fill:], hash[:])
+	l.fill += copy(l.block[l.fill:], hash[:h.width()])
 	l.hashes++
 	if l.fill == BlockSize {
 		l.fill = 0
-		h.add(at+1, sha256.Sum256(l.block[:]))
+		h.add(at+1, h.hash(l.block[:]))
 	}
 }
 
 // root returns the root hash of the tree as it would be if the stream ended
 // here: partly filled blocks count as padded with zeros. An empty stream's root
 // hash is all zeros, and that of a stream of one block is the block's hash.
-func (h *Hasher) root() [32]byte {
+func (h *Hasher) root() [64]byte {
 	if h.size == 0 {
-		return [32]byte{}
+		return [64]byte{}
 	}
-	var carry [32]byte // the hash of the last, unfinished block of the level below
+	var carry [64]byte // the hash of the last, unfinished block of the level below
 	var block [BlockSize]byte
 	carried := h.fill > 0
 	if carried {
 		copy(block[:], h.block[:h.fill])
-		carry = sha256.Sum256(block[:])
+		carry = h.hash(block[:])
 	}
 	for i := range h.levels {
 		l := &h.levels[i]
 		if l.hashes == 1 && !carried {
-			return [32]byte(l.block[:32])
+			return [64]byte(l.block[:64])
 		}
 		n := copy(block[:], l.block[:l.fill])
 		if carried {
-			n += copy(block[n:], carry[:])
+			n += copy(block[n:], carry[:h.width()])
 		}
 		if carried = n > 0; carried {
 			clear(block[n:])
-			carry = sha256.Sum256(block[:])
+			carry = h.hash(block[:])
 		}
 	}
 	return carry

@@ -21,7 +21,7 @@ func sample(n int) []byte {
 }
 
 // toolDigest asks the fsverity program of fsverity-utils.
-func toolDigest(t *testing.T, data []byte) string {
+func toolDigest(t *testing.T, data []byte, algorithm string) string {
 	t.Helper()
 	tool, err := exec.LookPath("fsverity")
 	if err != nil {
@@ -31,7 +31,7 @@ func toolDigest(t *testing.T, data []byte) string {
 	if err := os.WriteFile(name, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(tool, "digest", "--compact", name).Output()
+	out, err := exec.Command(tool, "digest", "--compact", "--hash-alg="+algorithm, name).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,11 +41,20 @@ func toolDigest(t *testing.T, data []byte) string {
 func TestDigestEqualsFsverityUtils(t *testing.T) {
 	const full = 128 * BlockSize // one full tree block
 	for _, n := range []int{0, 1, 63, 64, 65, 4095, 4096, 4097, 8192, 12345,
-		full - 1, full, full + 1, 2 * full, 128*full - 5, 128 * full, 128*full + 1, 129 * full} {
+		full - 1, full, full + 1, 2 * full, 64 * BlockSize, 64*BlockSize + 1, 64*64*BlockSize - 1, 64 * 64 * BlockSize, 64*64*BlockSize + 1, 128*full - 5, 128 * full, 128*full + 1, 129 * full} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			data := sample(n)
 			got := Sum(data)
-			if want := toolDigest(t, data); hex.EncodeToString(got[:]) != want {
+			if want := toolDigest(t, data, "sha256"); hex.EncodeToString(got[:]) != want {
+				t.Errorf("got %x, want %s", got, want)
+			}
+			wide := New512()
+			for rest := data; len(rest) > 0; {
+				k := min(len(rest), 5000)
+				wide.Write(rest[:k])
+				rest = rest[k:]
+			}
+			if got, want := wide.Sum(), toolDigest(t, data, "sha512"); hex.EncodeToString(got[:]) != want {
 				t.Errorf("got %x, want %s", got, want)
 			}
 		})

@@ -56,15 +56,16 @@ func open(dir string) (*Tool, error) {
 	return &Tool{dir: dir, loader: loaders[0], libs: filepath.Dir(loaders[0])}, nil
 }
 
-// Image runs "mkcomposefs --from-file" on a dump and returns the image.
-func (t *Tool) Image(ctx context.Context, dump io.Reader) ([]byte, error) {
+// Image runs "mkcomposefs --from-file" on a dump, with further arguments, and
+// returns the image.
+func (t *Tool) Image(ctx context.Context, dump io.Reader, args ...string) ([]byte, error) {
 	f, err := os.CreateTemp("", "oracle")
 	if err != nil {
 		return nil, err
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
-	if _, err := t.run(ctx, dump, "mkcomposefs", "--from-file", "-", f.Name()); err != nil {
+	if _, err := t.run(ctx, dump, "mkcomposefs", append(args, "--from-file", "-", f.Name())...); err != nil {
 		return nil, err
 	}
 	return os.ReadFile(f.Name())
