@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -146,21 +147,27 @@ func useServer(ctx context.Context, t *testing.T, a arch.Arch, screen *screen, d
 		other.Close()
 		return fmt.Errorf("an empty password logs in")
 	}
+	var failed error
 	for _, c := range serverChecks(a) {
-		got, err := command(client, c.typed)
-		if err != nil {
-			return fmt.Errorf("running %q: %w", c.typed, err)
-		}
-		if !regexp.MustCompile(`\A(?:` + c.want + `)\z`).MatchString(got) {
-			return fmt.Errorf("running %q: got %q, want %q", c.typed, got, c.want)
-		}
+		failed = errors.Join(failed, c.run(client))
 	}
 	t.Logf("checked after %.1f s", time.Since(start).Seconds())
-	return nil
+	return failed
 }
 
 // check is a command and a pattern of all that it prints.
 type check struct{ typed, want string }
+
+func (c check) run(client *ssh.Client) error {
+	got, err := command(client, c.typed)
+	if err != nil {
+		return fmt.Errorf("running %q: %w", c.typed, err)
+	}
+	if !regexp.MustCompile(`\A(?:` + c.want + `)\z`).MatchString(got) {
+		return fmt.Errorf("running %q: got %q, want %q", c.typed, got, c.want)
+	}
+	return nil
+}
 
 func serverChecks(a arch.Arch) []check {
 	return []check{
