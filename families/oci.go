@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/powernode/bootsmith/arch"
+	"github.com/powernode/bootsmith/builder/bootc"
 	"github.com/powernode/bootsmith/builder/composefs"
 	"github.com/powernode/bootsmith/builder/tree"
 	"github.com/powernode/bootsmith/families/internal/ocilayout"
@@ -69,11 +70,25 @@ func (f oci) Build(ctx context.Context, in Input, out *Sink) error {
 	last := len(layers) - 1
 	layers = slices.Insert(layers, last, ociPart{"kernel " + in.KernelVersion, ociLayerBoot, boot.kernel, boot.contents})
 	layers = append(layers, ociPart{"initramfs and bootc's files", ociLayerBoot, boot.tree, boot.contents})
-	written, err := out.writeLayers(ctx, layers)
-	if err != nil {
+	var written []ocilayout.Layer
+	var sealed string
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		written, err = out.writeLayers(ctx, layers)
+		return err
+	})
+	g.Go(func() (err error) {
+		sealed, err = bootcDigest(ctx, in.Store, layers)
+		return err
+	})
+	if err := g.Wait(); err != nil {
 		return err
 	}
-	return out.writeImage(f.image(in, written...))
+	image := f.image(in, written...)
+	if sealed != "" {
+		image.Annotations[bootc.DigestKey] = sealed
+	}
+	return out.writeImage(image)
 }
 
 // ociPart is a layer to be written.

@@ -1,8 +1,8 @@
 package inspect
 
 import (
-	"archive/tar"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/powernode/bootsmith/arch"
+	"github.com/powernode/bootsmith/builder/bootc"
 	"github.com/powernode/bootsmith/builder/fault"
 	"github.com/powernode/bootsmith/builder/manifest"
 	"github.com/powernode/bootsmith/builder/tree"
@@ -117,6 +118,10 @@ func image(ctx context.Context, dir string) (Report, error) {
 	for _, name := range slices.Sorted(maps.Keys(o.Config.Config.Labels)) {
 		r.set("label "+name, o.Config.Config.Labels[name])
 	}
+	for _, key := range slices.Sorted(maps.Keys(o.Manifest.Annotations)) {
+		r.set("annotation "+key, o.Manifest.Annotations[key])
+	}
+	root, contents := tree.New(0), &ocilayout.Digests{Wide: true}
 	for n, d := range o.Manifest.Layers {
 		part := Report{Name: d.Digest.String(), Kind: "layer", Size: d.Size}
 		for _, key := range slices.Sorted(maps.Keys(d.Annotations)) {
@@ -125,29 +130,28 @@ func image(ctx context.Context, dir string) (Report, error) {
 		if n < len(o.Config.History) {
 			part.set("comment", o.Config.History[n].Comment)
 		}
-		entries := 0
-		err := o.Layer(ctx, n, func(in io.Reader) (err error) {
-			entries, err = countEntries(in)
-			return err
-		})
-		part.set("entries", entries)
+		err := o.Layer(ctx, n, func(in io.Reader) error { return ocilayout.Apply(root, in, contents) })
 		r.Parts = append(r.Parts, part)
 		if err != nil {
 			return r, err
 		}
 	}
-	return r, nil
+	return r, checkSeal(root, contents, o.Manifest.Annotations[bootc.DigestKey])
 }
 
-// countEntries counts the entries of a tar.
-func countEntries(in io.Reader) (n int, err error) {
-	for r := tar.NewReader(in); ; n++ {
-		if _, err := r.Next(); err == io.EOF {
-			return n, nil
-		} else if err != nil {
-			return n, err
-		}
+// checkSeal compares bootc's digest, if the image names it, with the layers.
+func checkSeal(root *tree.Tree, contents *ocilayout.Digests, named string) error {
+	if named == "" {
+		return nil
 	}
+	digest, err := bootc.Digest(root, contents.Object)
+	if err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(digest[:]); got != named {
+		return fmt.Errorf("the layers have bootc's digest %s, the annotation says %s", got, named)
+	}
+	return nil
 }
 
 // ImageRoot applies all layers of the image in an OCI layout. The contents of

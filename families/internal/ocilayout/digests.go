@@ -14,9 +14,12 @@ import (
 type Digests struct {
 	// Keep tells whether to keep a file's bytes; nil keeps none.
 	Keep func(path string) bool
+	// Wide computes the digests with SHA-512 as well, for Object.
+	Wide bool
 
 	kept map[tree.Digest][]byte
 	size int
+	wide map[tree.Digest][64]byte
 }
 
 // Bounds of what is kept, in bytes: of a file, and in all.
@@ -33,11 +36,22 @@ func (d *Digests) Put(path string, r io.Reader) (tree.Content, int64, error) {
 	if keep {
 		head.limit = min(maxKept, max(tree.InlineMax, maxAllKept-d.size))
 	}
-	size, err := io.Copy(io.MultiWriter(verity, head), r)
+	wide := fsverity.New512()
+	writers := []io.Writer{verity, head}
+	if d.Wide {
+		writers = append(writers, wide)
+	}
+	size, err := io.Copy(io.MultiWriter(writers...), r)
 	if err != nil {
 		return tree.Content{}, 0, err
 	}
 	c := tree.Content{Verity: verity.Sum()}
+	if d.Wide && size > tree.InlineMax {
+		if d.wide == nil {
+			d.wide = map[tree.Digest][64]byte{}
+		}
+		d.wide[c.Verity] = wide.Sum()
+	}
 	if size <= tree.InlineMax {
 		c.Inline = append([]byte{}, head.Bytes()...)
 	} else if keep && size <= int64(head.limit) {
@@ -48,6 +62,17 @@ func (d *Digests) Put(path string, r io.Reader) (tree.Content, int64, error) {
 		d.size += head.Len()
 	}
 	return c, size, nil
+}
+
+// Object returns the fs-verity digest with SHA-512 of a content of more than
+// tree.InlineMax bytes; any that Put did not see is an error that matches
+// fs.ErrNotExist.
+func (d *Digests) Object(c tree.Content) ([64]byte, error) {
+	wide, ok := d.wide[c.Verity]
+	if !ok {
+		return wide, fs.ErrNotExist
+	}
+	return wide, nil
 }
 
 // Open opens a content that was kept; any other is an error that matches
