@@ -33,7 +33,7 @@ func TestNameServices(t *testing.T) {
 
 func TestAlternatives(t *testing.T) {
 	r := newTree(t, files{
-		"usr/bin/more": "x", "usr/bin/less": "x", "usr/bin/mawk": "x", "bin": "->usr/bin", "etc/alternatives/": "",
+		"usr/bin/more": "x", "usr/bin/less": "x", "usr/bin/mawk": "x", "bin": "->usr/bin",
 		"usr/share/man/man1/less.1.gz": "x",
 		"var/lib/dpkg/info/a.postinst": "#!/bin/sh\nif true; then\n  update-alternatives --quiet --install /usr/bin/pager pager \\\n    /usr/bin/less 77 --slave /usr/share/man/man1/pager.1.gz \\\n  pager.1.gz /usr/share/man/man1/less.1.gz\nfi\n",
 		"var/lib/dpkg/info/b.postinst": "update-alternatives --install /usr/bin/pager pager /bin/more 50 --slave /usr/share/man/man1/pager.1.gz pager.1.gz /usr/share/man/man1/more.1.gz\n" +

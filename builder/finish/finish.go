@@ -67,7 +67,7 @@ func Steps() []Step {
 		{"shells", "usr/share/debianutils/shells", false, makeShells},
 		{"PAM", "usr/share/pam-configs", false, makePAM},
 		{"name services", "usr/share/libc-bin/nsswitch.conf", false, makeNameServices},
-		{"alternatives", "etc/alternatives", false, makeAlternatives},
+		{"alternatives", "var/lib/dpkg/info", false, makeAlternatives},
 		{"CA certificates", "usr/share/ca-certificates", false, makeCertificates},
 		{"identity", "usr/share/base-files", false, makeIdentity},
 		{"SSH host keys", "usr/lib/systemd/system/sshd-keygen.service", false, makeKeysAtBoot},

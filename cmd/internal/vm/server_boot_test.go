@@ -184,7 +184,7 @@ func serverChecks(a arch.Arch) []check {
 		{"cat /etc/machine-id", "[0-9a-f]{32}\n"},
 		// What finishing made works: modules, libraries, certificates, accounts.
 		{"sudo -n modprobe dummy && lsmod | grep -c '^dummy '", "1\n"},
-		{"/usr/sbin/modinfo -F description dm_verity", ".*verity.*\n"},
+		{"/usr/sbin/modinfo -F description dm_verity", ".*integrity.*\n"},
 		{"/usr/sbin/ldconfig -p | grep -c '^\tlibc\\.so\\.6 '", "1\n"},
 		{"openssl storeutl -noout -certs /etc/ssl/certs/ca-certificates.crt | tail -n 1", "Total found: [0-9]{2,}\n"},
 		{"echo 1 | awk '{print $1 + 1}'", "2\n"},
