@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/powernode/bootsmith/builder/composefs/internal/oracle"
+	"github.com/powernode/bootsmith/builder/composefs/oracle"
 	"github.com/powernode/bootsmith/builder/fsverity"
 	"github.com/powernode/bootsmith/builder/tree"
 )

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 // suite is the Debian suite that has composefs.
@@ -69,6 +70,14 @@ func (t *Tool) Image(ctx context.Context, dump io.Reader, args ...string) ([]byt
 		return nil, err
 	}
 	return os.ReadFile(f.Name())
+}
+
+// FromFolder runs "mkcomposefs" on a folder: it copies the files' contents into
+// the folder objects, writes the image, and returns the image's digest as it
+// prints it. The caller has to be able to read everything and its attributes.
+func (t *Tool) FromFolder(ctx context.Context, dir, objects, image string) (digest string, err error) {
+	out, err := t.run(ctx, nil, "mkcomposefs", "--print-digest", "--digest-store="+objects, dir, image)
+	return strings.TrimSpace(string(out)), err
 }
 
 // Dump runs "composefs-info dump" on an image file and returns the dump.
