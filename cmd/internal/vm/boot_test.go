@@ -4,6 +4,7 @@ package vm_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -73,6 +74,7 @@ func bootRow(t *testing.T, l *lab, r row) {
 		if try == retries || !emulatorBroke(got.console) {
 			t.Fatalf("booting: %v; the console said:\n%s", got.err, got.console)
 		}
+		keepLog(t, fmt.Sprintf("%s_try-%d", r.fileName(), try+1), got.console)
 		t.Logf("the guest's kernel panicked, trying again (%d of %d)", try+1, retries)
 	}
 }
@@ -92,6 +94,8 @@ func (l *lab) guest(t *testing.T, r row, a arch.Arch) guest {
 		return l.ipxe(t, r, a)
 	case uefiHTTP:
 		return l.httpBoot(t, r, a)
+	case unpacked:
+		return l.unpacked(t, r, a)
 	}
 	dir := filepath.Join(l.builds[r.Kernel], a.Name)
 	args, err := vm.Machine{Arch: a, Dir: dir, Family: r.Family, Medium: r.Medium, Scratch: t.TempDir()}.Command()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/powernode/bootsmith/builder/manifest"
 	"github.com/powernode/bootsmith/cmd/internal/cli"
+	"github.com/powernode/bootsmith/publish/localstack"
 )
 
 const definition = "../../../fixtures/platforms/minimal"
@@ -25,17 +26,29 @@ type lab struct {
 	builds   map[string]string
 	absolute string
 	web      *webServer
+	registry string // "127.0.0.1:port", plain HTTP
 }
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
-	l := &lab{web: startWebServer(t), absolute: t.TempDir()}
+	l := &lab{web: startWebServer(t), registry: startRegistry(t), absolute: t.TempDir()}
 	l.builds = map[string]string{
 		cloud:   buildPlatform(t, definition),
 		generic: buildPlatform(t, genericKernel(t)),
 	}
 	l.buildAbsolute(t)
 	return l
+}
+
+// startRegistry starts the registry that comes with the local signing stack.
+func startRegistry(t *testing.T) string {
+	t.Helper()
+	stack, err := localstack.Start(context.Background(), localstack.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stack.Close() })
+	return stack.Registry
 }
 
 // buildMinimal builds the minimal platform as it is.
