@@ -27,7 +27,7 @@ const (
 	serverDefinition = "../../../fixtures/platforms/debian-13-server"
 	// serverLimit is many times what a boot to the login prompt takes on an idle
 	// machine.
-	serverLimit = 10 * time.Minute
+	serverLimit = 15 * time.Minute
 	// serverMemory is the guest's memory in MiB.
 	serverMemory = 1024
 )
@@ -56,7 +56,9 @@ func newKey(t *testing.T) ssh.Signer {
 	return signer
 }
 
-// serverWithKey copies the platform and lets the key log in.
+// serverWithKey copies the platform and lets the key log in. Emulated on a busy
+// host, devices take longer to show up than systemd waits for those of a real
+// machine.
 func serverWithKey(t *testing.T, key ssh.Signer) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "platform")
@@ -69,9 +71,15 @@ func serverWithKey(t *testing.T, key ssh.Signer) string {
 		t.Fatal(err)
 	}
 	public := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key.PublicKey())))
-	changed := strings.Replace(string(text), "authorized_keys: []", fmt.Sprintf("authorized_keys: [%q]", public), 1)
-	if changed == string(text) {
-		t.Fatal("the definition has no list of keys to fill")
+	changed := string(text)
+	for _, x := range []struct{ old, new string }{
+		{"authorized_keys: []", fmt.Sprintf("authorized_keys: [%q]", public)},
+		{`cmdline: ["console=${console}"]`, `cmdline: ["console=${console}", systemd.default_device_timeout_sec=600]`},
+	} {
+		if !strings.Contains(changed, x.old) {
+			t.Fatalf("the definition lacks %q", x.old)
+		}
+		changed = strings.Replace(changed, x.old, x.new, 1)
 	}
 	if err := os.WriteFile(path, []byte(changed), 0o644); err != nil {
 		t.Fatal(err)
