@@ -3,6 +3,7 @@
 package vm_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -33,7 +34,8 @@ const (
 )
 
 // TestBootServer builds the platform debian-13-server and boots its disk on
-// every architecture until all units have started; then it logs in by SSH.
+// every architecture until all units have started; then it logs in by SSH, has
+// it reboot, and looks for what was there before.
 func TestBootServer(t *testing.T) {
 	key := newKey(t)
 	output := buildPlatform(t, serverWithKey(t, key), "--variants", "raw")
@@ -88,9 +90,10 @@ func serverWithKey(t *testing.T, key ssh.Signer) string {
 }
 
 func bootServer(t *testing.T, a arch.Arch, dir string, key ssh.Signer) {
-	digest := readManifest(t, dir).ComposefsDigest
+	s := server{Arch: a, digest: readManifest(t, dir).ComposefsDigest, key: key, disk: filepath.Join(t.TempDir(), "disk.img")}
 	for try := 0; ; try++ {
-		console, err := tryServer(t, vm.Machine{Arch: a, Dir: dir, Family: "raw", MemoryMiB: serverMemory, Scratch: t.TempDir()}, digest, key)
+		copyFile(t, filepath.Join(dir, "raw", "debian-13-server-"+a.Name+".img"), s.disk)
+		console, err := s.bootTwice(t)
 		if err == nil {
 			return
 		}
@@ -101,13 +104,33 @@ func bootServer(t *testing.T, a arch.Arch, dir string, key ssh.Signer) {
 	}
 }
 
-func tryServer(t *testing.T, m vm.Machine, digest string, key ssh.Signer) (string, error) {
-	args, err := m.Command()
+// server is a machine with a disk that keeps what is written to it.
+type server struct {
+	arch.Arch
+	disk, digest string
+	key          ssh.Signer
+}
+
+func (s server) bootTwice(t *testing.T) (string, error) {
+	t.Helper()
+	before, console, err := s.session(t, serverChecks(s.Arch))
 	if err != nil {
-		return "", err
+		return console, err
 	}
+	after, console, err := s.session(t, keptChecks())
+	if err == nil && !bytes.Equal(before, after) {
+		err = fmt.Errorf("the machine has another SSH host key after a reboot")
+	}
+	return console, err
+}
+
+// session boots, makes the checks and has the machine reboot, which ends it. It
+// returns the machine's SSH host key and what the console said.
+func (s server) session(t *testing.T, checks []check) (hostKey []byte, console string, err error) {
+	t.Helper()
 	address := freeAddress(t)
-	args = append(args, "-netdev", "user,id=n0,hostfwd=tcp:"+address+"-:22",
+	args := append(vm.Base(s.Arch, serverMemory), vm.Firmware(s.Arch, "")...)
+	args = append(append(args, driveArgs(s.disk)...), "-netdev", "user,id=n0,hostfwd=tcp:"+address+"-:22",
 		"-device", "virtio-net-pci,netdev=n0,romfile=", "-device", "virtio-rng-pci")
 
 	ctx, cancel := context.WithTimeout(context.Background(), serverLimit)
@@ -117,11 +140,11 @@ func tryServer(t *testing.T, m vm.Machine, digest string, key ssh.Signer) (strin
 	ended := make(chan error, 1)
 	start := time.Now()
 	go func() { ended <- vm.Start(ctx, args, stdin, screen, false); screen.close() }()
-	err = useServer(ctx, t, m.Arch, screen, digest, address, key, start)
+	hostKey, err = s.use(ctx, t, screen, address, checks, start)
 	cancel()
 	keyboard.Close()
 	<-ended
-	return screen.String(), err
+	return hostKey, screen.String(), err
 }
 
 // freeAddress returns an address on which nobody listens.
@@ -135,32 +158,37 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// useServer follows the console to the login prompt and checks the system from
-// the inside.
-func useServer(ctx context.Context, t *testing.T, a arch.Arch, screen *screen, digest, address string, key ssh.Signer, start time.Time) error {
-	if err := screen.wait(ctx, "bootsmith-init: root verified composefs="+digest); err != nil {
-		return err
-	}
-	if err := screen.wait(ctx, "debian-13-server login:"); err != nil {
-		return err
+// use follows the console to the login prompt, checks the system from the inside
+// and reboots it.
+func (s server) use(ctx context.Context, t *testing.T, screen *screen, address string, checks []check, start time.Time) ([]byte, error) {
+	t.Helper()
+	for _, line := range []string{"bootsmith-init: root verified composefs=" + s.digest, "/etc and /var are kept on vda3", "debian-13-server login:"} {
+		if err := screen.wait(ctx, line); err != nil {
+			return nil, err
+		}
 	}
 	t.Logf("login prompt after %.1f s", time.Since(start).Seconds())
-	client, err := dial(ctx, address, ssh.PublicKeys(key))
+	client, hostKey, err := dial(ctx, address, ssh.PublicKeys(s.key))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer client.Close()
 	t.Logf("logged in by SSH after %.1f s", time.Since(start).Seconds())
-	if other, err := dialOnce(address, ssh.Password("")); err == nil {
+	if other, _, err := dialOnce(address, ssh.Password("")); err == nil {
 		other.Close()
-		return fmt.Errorf("an empty password logs in")
+		return nil, fmt.Errorf("an empty password logs in")
 	}
 	var failed error
-	for _, c := range serverChecks(a) {
+	for _, c := range checks {
 		failed = errors.Join(failed, c.run(client))
 	}
 	t.Logf("checked after %.1f s", time.Since(start).Seconds())
-	return failed
+	if failed != nil {
+		return nil, failed
+	}
+	// The connection may end before the command does.
+	_, _ = command(client, "sudo -n systemctl reboot")
+	return hostKey, screen.wait(ctx, "reboot: Restarting system")
 }
 
 // check is a command and a pattern of all that it prints.
@@ -189,7 +217,7 @@ func serverChecks(a arch.Arch) []check {
 		{"LC_ALL=C sudo -n touch /usr/x 2>&1", ".*Read-only file system\n"},
 		{"sudo -n sh -c 'id -u; echo x > /etc/x && echo x > /var/x && cat /etc/x /var/x'", "0\nx\nx\n"},
 		{"echo x > x && cat x", "x\n"},
-		{"cat /etc/machine-id", "[0-9a-f]{32}\n"},
+		{"tee id < /etc/machine-id", "[0-9a-f]{32}\n"},
 		// What finishing made works: modules, libraries, certificates, accounts.
 		{"sudo -n modprobe dummy && lsmod | grep -c '^dummy '", "1\n"},
 		{"/usr/sbin/modinfo -F description dm_verity", ".*integrity.*\n"},
@@ -203,28 +231,44 @@ func serverChecks(a arch.Arch) []check {
 	}
 }
 
-// dial logs in, trying again until the server is there and ctx is done.
-func dial(ctx context.Context, address string, auth ssh.AuthMethod) (*ssh.Client, error) {
+// keptChecks are made after a reboot.
+func keptChecks() []check {
+	return []check{
+		{"systemctl is-system-running --wait", "running\n"},
+		{"cat /etc/x /var/x x", "x\nx\nx\n"},
+		{"cmp /etc/machine-id id", ""},
+		{"findmnt -n -o SOURCE,FSTYPE /run/bootsmith/persist", "/dev/vda3 +ext4\n"},
+		// The first boot had unmounted it: there was nothing to recover.
+		{"sudo -n dmesg | grep -c 'EXT4-fs.*recovery'", "0\n"},
+		{"findmnt -n -o FSTYPE,OPTIONS / | grep -c '^overlay *ro,'", "1\n"},
+	}
+}
+
+// dial logs in, trying again until the server is there and ctx is done. It
+// returns the server's host key, too.
+func dial(ctx context.Context, address string, auth ssh.AuthMethod) (*ssh.Client, []byte, error) {
 	for {
-		client, err := dialOnce(address, auth)
+		client, key, err := dialOnce(address, auth)
 		if err == nil {
-			return client, nil
+			return client, key, nil
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("logging in by SSH: %w", err)
+			return nil, nil, fmt.Errorf("logging in by SSH: %w", err)
 		case <-time.After(2 * time.Second):
 		}
 	}
 }
 
-func dialOnce(address string, auth ssh.AuthMethod) (*ssh.Client, error) {
-	return ssh.Dial("tcp", address, &ssh.ClientConfig{
+func dialOnce(address string, auth ssh.AuthMethod) (*ssh.Client, []byte, error) {
+	var hostKey []byte
+	client, err := ssh.Dial("tcp", address, &ssh.ClientConfig{
 		User: "admin", Auth: []ssh.AuthMethod{auth},
 		// The machine made its key a moment ago: nobody knows it.
-		HostKeyCallback: ssh.InsecureIgnoreHostKey(),
+		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error { hostKey = key.Marshal(); return nil },
 		Timeout:         30 * time.Second,
 	})
+	return client, hostKey, err
 }
 
 // command returns what a command prints to standard output.
