@@ -16,7 +16,7 @@ TEST_PACKAGES := $(DEMO_PACKAGES) qemu-system-x86 qemu-system-arm qemu-utils ovm
 	kmod libc-bin openssl fdisk sbsigntool softhsm2 opensc device-tree-compiler
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test boot boot-table repro bench lint ci clean init deps-demo deps-test FORCE
+.PHONY: help demo build test boot repro bench lint ci clean init deps-demo deps-test FORCE
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -39,8 +39,6 @@ boot: deps-test init ## Boot every artifact in QEMU, and see that damaged ones d
 	rm -rf $(STATE)/boot
 	BOOTSMITH_BOOT_LOGS=$(abspath $(STATE))/boot $(GO) test -count=1 -timeout 60m -tags boot -v -run '^Test(Boot|Tamper)' ./cmd/internal/vm
 
-boot-table: ## Write the README's table of boots from the last make boot
-	BOOTSMITH_BOOT_LOGS=$(abspath $(STATE))/boot $(GO) test -count=1 -run '^TestReadmeTable$$' ./cmd/internal/vm -update
 
 repro: deps-test init ## Build as other users on other hosts would and compare every byte
 	$(GO) test -count=1 -timeout 20m -tags repro -v -run 'TestReproducible|TestPeakMemory' ./cmd/internal/e2e

@@ -15,17 +15,6 @@ import (
 	"github.com/powernode/bootsmith/cmd/internal/vm"
 )
 
-// boot starts the machine, follows its console until the platform's shell did
-// what it was told, and returns all that the console said.
-func boot(m vm.Machine, digest string) (string, error) {
-	args, err := m.Command()
-	if err != nil {
-		return "", err
-	}
-	got := bootArgs(args, m.Arch, digest)
-	return got.console, got.err
-}
-
 // outcome is what came of a boot.
 type outcome struct {
 	console string
@@ -34,7 +23,8 @@ type outcome struct {
 	err     error
 }
 
-// bootArgs is boot for arguments of QEMU.
+// bootArgs starts a machine with QEMU's arguments, follows its console until the
+// platform's shell did what it was told, and returns all that the console said.
 func bootArgs(args []string, a arch.Arch, digest string) outcome {
 	ctx, cancel := context.WithTimeout(context.Background(), bootLimit)
 	defer cancel()
