@@ -16,10 +16,10 @@ TEST_PACKAGES := $(DEMO_PACKAGES) qemu-system-x86 qemu-system-arm qemu-utils ovm
 	kmod libc-bin openssl fdisk sbsigntool softhsm2 opensc device-tree-compiler
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test boot repro bench lint ci clean init deps-demo deps-test FORCE
+.PHONY: help demo build test boot boot-server repro bench lint ci clean init deps-demo deps-test FORCE
 
 help: ## Print this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
 demo: deps-demo build ## Build, publish, sign and verify twelve artifacts on loopback
 	$(BIN)/bootsmith-lab demo --state $(STATE)/demo $(DEMO_FLAGS)
@@ -37,8 +37,10 @@ test: deps-test init ## Run the tests, foreign readers included
 
 boot: deps-test init ## Boot every artifact in QEMU, and see that damaged ones don't
 	rm -rf $(STATE)/boot
-	BOOTSMITH_BOOT_LOGS=$(abspath $(STATE))/boot $(GO) test -count=1 -timeout 60m -tags boot -v -run '^Test(Boot|Tamper)' ./cmd/internal/vm
+	BOOTSMITH_BOOT_LOGS=$(abspath $(STATE))/boot $(GO) test -count=1 -timeout 60m -tags boot -v -run '^Test(Boot|BootPersist|BootSecure|BootRPi4|Tamper)$$' ./cmd/internal/vm
 
+boot-server: deps-test init ## Boot the server platform to multi-user, log in, reboot (some minutes)
+	$(GO) test -count=1 -timeout 60m -tags boot -v -run '^TestBootServer$$' ./cmd/internal/vm
 
 repro: deps-test init ## Build as other users on other hosts would and compare every byte
 	$(GO) test -count=1 -timeout 20m -tags repro -v -run 'TestReproducible|TestPeakMemory' ./cmd/internal/e2e
