@@ -1,0 +1,115 @@
+package vm_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the README's table of boots from the records")
+
+const (
+	readme     = "../../../README.md"
+	tableBegin = "<!-- boots: made by `make boot-table` from the records of `make boot` -->\n"
+	tableEnd   = "<!-- end of boots -->\n"
+	tableHead  = "| family | architecture | firmware | medium | cloud kernel | generic kernel |\n|---|---|---|---|---|---|\n"
+)
+
+// The README's table has the rows of the matrix and a time for each.
+func TestReadmeTable(t *testing.T) {
+	data, err := os.ReadFile(readme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(data), tableBegin)
+	table, after, ok2 := strings.Cut(rest, tableEnd)
+	if !ok || !ok2 {
+		t.Fatal("the README has no table of boots")
+	}
+	if *update {
+		times, err := readRecords(filepath.Join(logFolder(), recordsFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		table = renderTable(t, times)
+		if err := os.WriteFile(readme, []byte(before+tableBegin+table+tableEnd+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	checkTable(t, table)
+}
+
+// line is what the table's row says before its times.
+func (r row) line() string {
+	return fmt.Sprintf("| `%s` | %s | %s | %s |", r.Family, r.Arch, r.Firmware, r.Medium)
+}
+
+// tableLines returns the beginnings of the table's rows: kernels share a row.
+func tableLines() []string {
+	var lines []string
+	for _, r := range matrix() {
+		lines = append(lines, r.line())
+	}
+	slices.Sort(lines)
+	return slices.Compact(lines)
+}
+
+func renderTable(t *testing.T, times map[row]float64) string {
+	t.Helper()
+	cells := map[string]map[string]string{}
+	for _, r := range matrix() {
+		seconds, ok := times[r]
+		if !ok {
+			t.Errorf("there is no record of %s", r)
+		}
+		if cells[r.line()] == nil {
+			cells[r.line()] = map[string]string{}
+		}
+		cells[r.line()][r.Kernel] = fmt.Sprintf("%.0f", seconds)
+	}
+	table := tableHead
+	for _, line := range tableLines() {
+		table += fmt.Sprintf("%s %s | %s |\n", line, orDash(cells[line][cloud]), orDash(cells[line][generic]))
+	}
+	return table
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func checkTable(t *testing.T, table string) {
+	t.Helper()
+	body, ok := strings.CutPrefix(table, tableHead)
+	if !ok {
+		t.Fatalf("the table's head is not %q", tableHead)
+	}
+	want := map[string]bool{}
+	for _, r := range matrix() {
+		want[r.line()+" "+r.Kernel] = true
+	}
+	for line := range strings.Lines(body) {
+		cells := strings.Split(strings.TrimSpace(line), " | ")
+		if len(cells) != 6 {
+			t.Errorf("%q has %d cells", line, len(cells))
+			continue
+		}
+		for i, kernel := range []string{cloud, generic} {
+			key := strings.Join(cells[:4], " | ") + " | " + kernel
+			if time := strings.TrimSuffix(cells[4+i], " |"); time == "-" == want[key] {
+				t.Errorf("row %q says %q for the %s kernel", line, time, kernel)
+			}
+			delete(want, key)
+		}
+	}
+	for key := range want {
+		t.Errorf("the table lacks %s", key)
+	}
+}
