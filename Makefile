@@ -16,7 +16,7 @@ TEST_PACKAGES := $(DEMO_PACKAGES) qemu-system-x86 qemu-system-arm qemu-utils ovm
 	kmod libc-bin openssl fdisk sbsigntool softhsm2 opensc device-tree-compiler
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test boot boot-server repro bench lint ci clean init deps-demo deps-test FORCE
+.PHONY: help demo build test boot boot-table boot-server repro bench lint ci clean init deps-demo deps-test FORCE
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ test: deps-test init ## Run the tests, foreign readers included
 boot: deps-test init ## Boot every artifact in QEMU, and see that damaged ones don't
 	rm -rf $(STATE)/boot
 	BOOTSMITH_BOOT_LOGS=$(abspath $(STATE))/boot $(GO) test -count=1 -timeout 60m -tags boot -v -run '^Test(Boot|BootPersist|BootSecure|BootRPi4|Tamper)$$' ./cmd/internal/vm
+
+boot-table: ## Write the README's table of boots from the last make boot
+	BOOTSMITH_BOOT_LOGS=$(abspath $(STATE))/boot $(GO) test -count=1 -run '^TestReadmeTable$$' ./cmd/internal/vm -update
 
 boot-server: deps-test init ## Boot the server platform to multi-user, log in, reboot (some minutes)
 	$(GO) test -count=1 -timeout 60m -tags boot -v -run '^TestBootServer$$' ./cmd/internal/vm
