@@ -78,7 +78,7 @@ func (b *targetBuild) writeManifest(kernelVersion string, img rootImage, outputs
 		FsverityRootHash: fmt.Sprintf("%x", img.Digest), ComposefsDigest: fmt.Sprintf("%x", img.Digest),
 		RootHash: fmt.Sprintf("%x", img.RootHash), Cmdline: b.cmdline(img),
 		Created: b.plan.time(), PlanDigest: b.plan.Digest(), DefinitionSHA256: b.plan.DefinitionSHA256,
-		Inputs: b.inputs(), Tools: tools(b.plan.Version),
+		LockSHA256: b.plan.LockSHA256, Inputs: b.inputs(), Tools: tools(b.plan.Version),
 	}
 	for _, out := range outputs {
 		m.Families = append(m.Families, addFamily(m, out))

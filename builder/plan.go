@@ -31,14 +31,16 @@ type Plan struct {
 	// the first 40 digits of the plan's seed.
 	Revision string `json:"revision"`
 	// Epoch is the one time stamp of the build, in seconds since 1970.
-	Epoch            int64         `json:"epoch"`
-	DefinitionSHA256 string        `json:"definition_sha256"`
-	OverlayDigest    string        `json:"overlay_digest"`
-	ESPDigest        string        `json:"esp_digest"`
-	Permissions      []spec.Access `json:"permissions"`
-	Users            []spec.User   `json:"users,omitempty"`
-	Families         []string      `json:"families"`
-	DiskSize         int64         `json:"disk_size"`
+	Epoch            int64  `json:"epoch"`
+	DefinitionSHA256 string `json:"definition_sha256"`
+	// LockSHA256 is the digest of the lock that gave the inputs, "" for none.
+	LockSHA256    string        `json:"lock_sha256,omitempty"`
+	OverlayDigest string        `json:"overlay_digest"`
+	ESPDigest     string        `json:"esp_digest"`
+	Permissions   []spec.Access `json:"permissions"`
+	Users         []spec.User   `json:"users,omitempty"`
+	Families      []string      `json:"families"`
+	DiskSize      int64         `json:"disk_size"`
 	// Persist is a partition of disk images; nil means none.
 	Persist *families.Persist `json:"persist,omitempty"`
 	BaseURL string            `json:"base_url"`
@@ -288,11 +290,11 @@ func isRevision(s string) bool {
 // Digest returns the SHA-256 of the plan's JSON form, in hex.
 func (p *Plan) Digest() string { return digestOf(p) }
 
-// seed is the digest without the revision: what identifiers inside artifacts
-// are made from.
+// seed is the digest without the revision and without where the inputs were
+// looked up: what identifiers inside artifacts are made from.
 func (p *Plan) seed() string {
 	q := *p
-	q.Revision = ""
+	q.Revision, q.LockSHA256 = "", ""
 	return digestOf(&q)
 }
 

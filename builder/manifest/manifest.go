@@ -58,6 +58,9 @@ type Manifest struct {
 	PlanDigest string    `json:"plan_digest"`
 	// DefinitionSHA256 is the digest of platform.yaml.
 	DefinitionSHA256 string `json:"definition_sha256"`
+	// LockSHA256 is the digest of the platform.lock that gave the inputs, ""
+	// when there was none.
+	LockSHA256 string `json:"lock_sha256,omitempty"`
 	// Families holds one entry per family, in build order.
 	Families []Family `json:"families"`
 	// Inputs are the verified packages that went into the build, sorted.
