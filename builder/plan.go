@@ -66,6 +66,8 @@ type Packages struct {
 	// ReleaseDate and ReleaseSHA256 are the release file's own date and digest.
 	ReleaseDate   time.Time `json:"release_date"`
 	ReleaseSHA256 string    `json:"release_sha256"`
+	// Repositories are the states of the archive's further suites.
+	Repositories []apt.Release `json:"repositories,omitempty"`
 	// Root become the root, the kernel among them when its modules are kept
 	// there. Kernel and Stub are unpacked for what boots.
 	Root   []apt.Package `json:"root"`
@@ -88,6 +90,17 @@ func (p Packages) snapshot() string {
 		return ""
 	}
 	return p.ReleaseDate.UTC().Format(time.RFC3339)
+}
+
+// newest returns the date of the newest release.
+func (p Packages) newest() time.Time {
+	date := p.ReleaseDate
+	for _, r := range p.Repositories {
+		if r.Date.After(date) {
+			date = r.Date
+		}
+	}
+	return date
 }
 
 // without returns the packages of a list that aren't in another.
@@ -234,7 +247,7 @@ func resolve(ctx context.Context, archive Archive, f *spec.File, a arch.Arch) (P
 		root.Packages = slices.Concat(root.Packages, without(found[1].Packages, root.Packages))
 	}
 	return Packages{
-		Suite: root.Suite, ReleaseDate: root.ReleaseDate, ReleaseSHA256: root.ReleaseSHA256,
+		Suite: root.Suite, ReleaseDate: root.ReleaseDate, ReleaseSHA256: root.ReleaseSHA256, Repositories: root.Repositories,
 		Root: root.Packages, Kernel: found[1].Packages, Stub: found[2].Packages,
 	}, nil
 }
@@ -258,7 +271,7 @@ func (p *Plan) addEpoch(ctx context.Context, c Config, r Request) (Commit, error
 			if err != nil {
 				return commit, err
 			}
-			p.Epoch = max(p.Epoch, t.Packages.ReleaseDate.Unix(), created)
+			p.Epoch = max(p.Epoch, t.Packages.newest().Unix(), created)
 		}
 		if p.Epoch == 0 {
 			return commit, fault.Inputf("choosing the build's time stamp: no input has a date").

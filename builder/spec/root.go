@@ -90,7 +90,15 @@ func (f *File) PackageArchive() *Packages {
 	if k.Suite == "" {
 		return nil
 	}
-	return &Packages{Suite: k.Suite, Mirror: k.Mirror, Components: k.Components, Keyring: k.Keyring}
+	return &Packages{Suite: k.Suite, Mirror: k.Mirror, Components: k.Components, Keyring: k.Keyring, Repositories: k.Repositories}
+}
+
+// ArchiveField returns the field that names the package archive.
+func (f *File) ArchiveField() string {
+	if f.Root.Packages != nil {
+		return "root.packages"
+	}
+	return "kernel"
 }
 
 // sources lists the sources that there are, in the order of the fields of Root.
@@ -185,7 +193,7 @@ func (f *File) validateKernel() error {
 	if k.Package != "" && !packagePattern.MatchString(f.expand(k.Package, "amd64")) {
 		return f.Bad("kernel.package", "%q is not a package name", k.Package)
 	}
-	other := k.Mirror != "" || k.Keyring != "" || len(k.Components) > 0
+	other := k.Mirror != "" || k.Keyring != "" || len(k.Components) > 0 || len(k.Repositories) > 0
 	switch {
 	case f.Root.Packages != nil && (k.Suite != "" || other):
 		return f.Bad("kernel", "the kernel comes from the archive of root.packages").WithFix("keep kernel.package only")

@@ -62,6 +62,7 @@ func addRootRules(root *schemaNode) {
 	}
 	root.Properties["limits"].Properties["size"].Pattern = `^[1-9][0-9]*(MiB|GiB|TiB)$`
 	root.Properties["packages"].Required = []string{"suite", "include"}
+	root.Properties["packages"].Properties["repositories"].Items.Required = []string{"suite"}
 	root.Properties["archive"].Required = []string{"path"}
 	root.Properties["directory"].Required = []string{"path"}
 	root.Properties["script"].Required = []string{"path"}

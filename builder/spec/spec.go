@@ -34,6 +34,16 @@ type Packages struct {
 	Mirror     string   `yaml:"mirror" doc:"base URL of the archive; default: --mirror, BOOTSMITH_DEBIAN_MIRROR, the build host's apt sources"`
 	Components []string `yaml:"components" doc:"archive components; default: [main]"`
 	Keyring    string   `yaml:"keyring" doc:"OpenPGP keyring that signs the archive; default: the build host's keyring of the distribution"`
+
+	Repositories []Repository `yaml:"repositories" doc:"further suites, of this archive or of others; of a package that several have, the highest version is taken"`
+}
+
+// Repository is a further suite that packages come from.
+type Repository struct {
+	Suite      string   `yaml:"suite" doc:"its suite or code name, for example trixie-security"`
+	Mirror     string   `yaml:"mirror" doc:"base URL of its archive; default: that of the definition's own archive"`
+	Components []string `yaml:"components" doc:"its components; default: [main]"`
+	Keyring    string   `yaml:"keyring" doc:"OpenPGP keyring that signs it; default: as for the definition's own archive"`
 }
 
 // Kernel is the kernel's source.
@@ -43,7 +53,10 @@ type Kernel struct {
 	Mirror     string   `yaml:"mirror" doc:"base URL of that archive; default: as for root.packages"`
 	Components []string `yaml:"components" doc:"its components; default: [main]"`
 	Keyring    string   `yaml:"keyring" doc:"OpenPGP keyring that signs it; default: as for root.packages"`
-	Modules    string   `yaml:"modules" doc:"root: the root has all modules of the kernel, and their index for modprobe; initramfs: there are only those that booting needs; default: root"`
+
+	Repositories []Repository `yaml:"repositories" doc:"further suites, as for root.packages"`
+
+	Modules string `yaml:"modules" doc:"root: the root has all modules of the kernel, and their index for modprobe; initramfs: there are only those that booting needs; default: root"`
 }
 
 // Access sets the mode and the owner of one path.

@@ -91,6 +91,9 @@ func TestParseRefuses(t *testing.T) {
 		"two documents":         {minimal + "---\n" + minimal, "expected exactly one YAML document, found 2"},
 		"repeated field":        {minimal + "name: again\n", "platform.yaml:4: "},
 		"empty":                 {"", "expected exactly one YAML document"},
+		"repository's suite":    {strings.Replace(minimal, "include:", "repositories: [{mirror: http://x}], include:", 1), "root.packages.repositories[0].suite: \"\" is not a suite"},
+		"repository's mirror":   {archived + "}}\nkernel: {suite: sid, repositories: [{suite: a}, {suite: b, mirror: c}]}\n", "platform.yaml:3: kernel.repositories[1].mirror: \"c\" is not a URL"},
+		"other repositories":    {minimal + "kernel: {repositories: [{suite: a}]}\n", "the kernel comes from the archive of root.packages"},
 		"suite leaves the path": {strings.Replace(minimal, "trixie", "a/../../b", 1), "is not a suite"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -130,6 +130,11 @@ func (f *File) validateArchiveOf(field string, p *Packages) error {
 	if p.Mirror != "" && !strings.Contains(p.Mirror, "://") {
 		return f.Bad(field+".mirror", "%q is not a URL", p.Mirror).WithFix("give an http, https or file URL")
 	}
+	for i, r := range p.Repositories {
+		if err := f.validateArchiveOf(fmt.Sprintf("%s.repositories[%d]", field, i), &Packages{Suite: r.Suite, Mirror: r.Mirror}); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

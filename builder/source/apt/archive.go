@@ -25,6 +25,12 @@ type Archive struct {
 	// Keyring is the file with the keys, binary or armored, that the release
 	// must be signed by. "" means the distribution's own (DefaultKeyring).
 	Keyring string
+	// Repositories are further suites. Of a package that several have, the
+	// highest version is taken, of equal ones the first.
+	Repositories []Repository
+	// Field is the archive's name in the definition, for messages; "" means
+	// root.packages.
+	Field string
 	// Arch is the architecture that packages are for.
 	Arch arch.Arch
 	// CacheDir keeps downloads, resolutions and unpacked listings.
@@ -58,6 +64,9 @@ type Package struct {
 	SHA256 string `json:"sha256"`
 	// PoolPath is the file's path below the archive's base URL.
 	PoolPath string `json:"pool_path"`
+	// Repository is where it is from: 0 for the archive itself, n for the nth
+	// of its repositories.
+	Repository int `json:"repository,omitempty"`
 }
 
 // Resolution is what a Request came to. It is pure data, and the same from every
@@ -69,6 +78,9 @@ type Resolution struct {
 	// text that was signed (of the Release file, that is).
 	ReleaseDate   time.Time `json:"release_date"`
 	ReleaseSHA256 string    `json:"release_sha256"`
+	// Repositories are the states of the archive's repositories, in their
+	// order.
+	Repositories []Release `json:"repositories,omitempty"`
 	// Packages are sorted by name.
 	Packages []Package `json:"packages"`
 }
@@ -79,6 +91,10 @@ type Request struct {
 	Names []string `json:"names"`
 	// Follow says which dependencies come along.
 	Follow Follow `json:"follow"`
+	// Essential adds all packages without which none can be installed,
+	// Priorities those of the given priorities (Debian Policy 2.5, 3.8).
+	Essential  bool     `json:"essential,omitempty"`
+	Priorities []string `json:"priorities,omitempty"`
 }
 
 // Follow chooses the dependencies that a Request takes along. The zero value

@@ -53,7 +53,7 @@ func (r *resolver) checkExclusions() error {
 				return err
 			}
 			if rel != nil {
-				return fault.Inputf("choosing packages of suite %q for %s: %q %s conflicts with %q, and %q %s is needed, too",
+				return fault.Inputf("choosing packages of %s for %s: %q %s conflicts with %q, and %q %s is needed, too",
 					r.suite, r.arch, a.name, a.version, rel, b.name, b.version).
 					WithFix("leave one of the two out")
 			}
@@ -76,13 +76,13 @@ func (r *resolver) unmet(e *entry, group []control.Relation) error {
 	if had == nil {
 		had = []string{"the archive has no such package"}
 	}
-	return fault.Inputf("choosing packages of suite %q for %s: %q %s depends on %q: %s",
+	return fault.Inputf("choosing packages of %s for %s: %q %s depends on %q: %s",
 		r.suite, r.arch, e.name, e.version, strings.Join(wanted, " | "), strings.Join(had, ", "))
 }
 
 // unknown explains a name that the archive doesn't have.
 func (r *resolver) unknown(rel control.Relation) error {
-	what := fmt.Sprintf("choosing packages of suite %q for %s: ", r.suite, r.arch)
+	what := fmt.Sprintf("choosing packages of %s for %s: ", r.suite, r.arch)
 	if vs := r.ix.versions(rel.Name); len(vs) > 0 {
 		var have []string
 		for _, e := range vs {

@@ -19,11 +19,15 @@ type Progress func(done, total int64)
 // every byte before they use it, and download a damaged one again.
 func (a *Archive) Fetch(ctx context.Context, packages []Package, progress Progress) error {
 	meter := &meter{progress: progress}
-	var missing []Package
+	var missing []func() error
 	seen := map[string]bool{}
 	for _, p := range packages {
 		if err := p.check(); err != nil {
 			return fault.Default(fault.Input, err)
+		}
+		from, err := a.repository(p.Repository)
+		if err != nil {
+			return err
 		}
 		if seen[p.SHA256] {
 			continue
@@ -33,14 +37,14 @@ func (a *Archive) Fetch(ctx context.Context, packages []Package, progress Progre
 		if a.cached(p.blob()) {
 			meter.done += p.Size
 		} else {
-			missing = append(missing, p)
+			missing = append(missing, func() error { return packageError(p, from.download(ctx, p.blob(), meter.add, p.PoolPath)) })
 		}
 	}
 	meter.add(0)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(a.jobs())
-	for _, p := range missing {
-		group.Go(func() error { return packageError(p, a.download(ctx, p.blob(), meter.add, p.PoolPath)) })
+	for _, download := range missing {
+		group.Go(download)
 	}
 	return group.Wait()
 }

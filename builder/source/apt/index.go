@@ -61,6 +61,8 @@ func (r *release) packages(component, arch string) (indexFile, bool) {
 // choose and download it, unparsed.
 type entry struct {
 	name, version, arch, priority string
+	essential                     string
+	repository                    int // as in Package
 	file, sha256, size            string
 	preDepends, depends           string
 	provides, conflicts, breaks   string
@@ -69,16 +71,20 @@ type entry struct {
 
 // index holds the packages of one architecture.
 type index struct {
-	byName    map[string]*entry     // lists by nextVersion, in index order
-	providers map[string][]provider // nil until somebody asks
+	repository int                   // that is being read
+	byName     map[string]*entry     // lists by nextVersion, in index order
+	providers  map[string][]provider // nil until somebody asks
 }
 
 // loadIndex downloads and reads the index files.
-func (a *Archive) loadIndex(ctx context.Context, r *release, files []indexFile) (*index, error) {
+func loadIndex(ctx context.Context, suites []suite) (*index, error) {
 	ix := &index{byName: make(map[string]*entry, 1<<16)}
-	for _, f := range files {
-		if err := a.loadIndexFile(ctx, r, f, ix); err != nil {
-			return nil, err
+	for n, s := range suites {
+		ix.repository = n
+		for _, f := range s.files {
+			if err := s.archive.loadIndexFile(ctx, s.release, f, ix); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return ix, nil
@@ -144,7 +150,7 @@ func (ix *index) read(r io.Reader) error {
 	)
 	targets := []*string{
 		&e.name, &e.version, &e.arch, &e.priority, &e.file, &e.sha256, &e.size,
-		&e.preDepends, &e.depends, &e.provides, &e.conflicts, &e.breaks,
+		&e.preDepends, &e.depends, &e.provides, &e.conflicts, &e.breaks, &e.essential,
 	}
 	for s.Stanza() {
 		text = text[:0]
@@ -163,6 +169,7 @@ func (ix *index) read(r io.Reader) error {
 		for i, t := range targets {
 			*t = all[starts[i]:ends[i]]
 		}
+		e.repository = ix.repository
 		ix.add(e)
 	}
 	return s.Err()
@@ -195,6 +202,8 @@ func fieldNumber(name []byte) int {
 		return 10
 	case "Breaks":
 		return 11
+	case "Essential":
+		return 12
 	}
 	return -1
 }
@@ -207,7 +216,7 @@ func (ix *index) add(e entry) {
 	}
 	for at := first; ; at = at.nextVersion {
 		if at.version == e.version && at.arch == e.arch {
-			return // the same in an earlier component
+			return // the same in an earlier component or repository
 		}
 		if at.nextVersion == nil {
 			at.nextVersion = &e
@@ -228,7 +237,7 @@ func (ix *index) versions(name string) []*entry {
 
 // pkg returns the entry as a Package.
 func (e *entry) pkg() (Package, error) {
-	p := Package{Name: e.name, Version: e.version, Arch: e.arch, SHA256: e.sha256, PoolPath: e.file}
+	p := Package{Name: e.name, Version: e.version, Arch: e.arch, SHA256: e.sha256, PoolPath: e.file, Repository: e.repository}
 	size, err := strconv.ParseInt(e.size, 10, 64)
 	if err != nil {
 		return p, fmt.Errorf("reading package %q: size %q", e.name, e.size)

@@ -11,7 +11,7 @@ import (
 
 // resolverVersion is part of the key of cached resolutions: raise it when the
 // resolver's choices change.
-const resolverVersion = 1
+const resolverVersion = 2
 
 // maxResolution bounds a cached resolution, in bytes.
 const maxResolution = 64 << 20
@@ -40,8 +40,8 @@ func (a *Archive) one(ctx context.Context, req Request) (Resolution, error) {
 	return all[0], nil
 }
 
-// ResolveEach answers several requests, each by itself, with the release read
-// and the index loaded only once. Answers are cached by the indices' digests,
+// ResolveEach answers several requests, each by itself, with the releases read
+// and the indices loaded only once. Answers are cached by the indices' digests,
 // so that an unchanged archive costs a look at its release.
 //
 // A suite, package, architecture or component that isn't there, a dependency
@@ -49,26 +49,22 @@ func (a *Archive) one(ctx context.Context, req Request) (Resolution, error) {
 // or out of date are errors of class fault.Input; a missing default keyring is
 // one of class fault.Tool.
 func (a *Archive) ResolveEach(ctx context.Context, requests []Request) ([]Resolution, error) {
-	rel, err := a.release(ctx)
-	if err != nil {
-		return nil, err
-	}
-	files, err := a.indexFiles(rel)
+	suites, err := a.suites(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var ix *index
 	answers := make([]Resolution, len(requests))
 	for i, req := range requests {
-		key := a.resolutionKey(files, req)
+		key := a.resolutionKey(suites, req)
 		packages, ok := a.cachedResolution(key)
 		if !ok {
 			if ix == nil {
-				if ix, err = a.loadIndex(ctx, rel, files); err != nil {
+				if ix, err = loadIndex(ctx, suites); err != nil {
 					return nil, err
 				}
 			}
-			if packages, err = a.resolve(ix, req); err != nil {
+			if packages, err = a.resolve(ix, describe(suites), req); err != nil {
 				return nil, err
 			}
 			if err := a.keepResolution(key, packages); err != nil {
@@ -77,20 +73,24 @@ func (a *Archive) ResolveEach(ctx context.Context, requests []Request) ([]Resolu
 		}
 		answers[i] = Resolution{
 			Suite: a.Suite, Arch: a.Arch.Name,
-			ReleaseDate: rel.date, ReleaseSHA256: rel.sha256, Packages: packages,
+			ReleaseDate: suites[0].release.date, ReleaseSHA256: suites[0].release.sha256,
+			Repositories: releases(suites), Packages: packages,
 		}
 	}
 	return answers, nil
 }
 
 // resolutionKey identifies an answer: everything that it depends on.
-func (a *Archive) resolutionKey(files []indexFile, req Request) string {
+func (a *Archive) resolutionKey(suites []suite, req Request) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "resolver %d\narchitecture %s\n", resolverVersion, a.Arch.Name)
-	for _, f := range files {
-		fmt.Fprintf(h, "index %s\n", f.sha256)
+	for n, s := range suites {
+		for _, f := range s.files {
+			fmt.Fprintf(h, "index %d %s\n", n, f.sha256)
+		}
 	}
 	fmt.Fprintf(h, "none %t\nprefix %q\n", req.Follow.None, req.Follow.Prefix)
+	fmt.Fprintf(h, "essential %t\npriorities %q\n", req.Essential, req.Priorities)
 	for _, n := range req.Names {
 		fmt.Fprintf(h, "name %q\n", n)
 	}

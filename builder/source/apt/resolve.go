@@ -12,7 +12,8 @@ import (
 // resolver chooses packages. The rules, which make the choice deterministic:
 //
 //   - The packages asked for are chosen first, each in its newest version that
-//     meets what was asked.
+//     meets what was asked; then those that are essential or have a priority
+//     that was asked for, by name.
 //   - Dependencies are taken up in the order in which packages were chosen,
 //     Pre-Depends before Depends, in the order of the field.
 //   - A dependency that a chosen package meets adds nothing.
@@ -24,7 +25,7 @@ import (
 type resolver struct {
 	ix     *index
 	arch   string
-	suite  string
+	suite  string // describes the suites
 	follow Follow
 	chosen map[string]*entry
 	queue  []*entry // the chosen, in order
@@ -47,13 +48,21 @@ type facts struct {
 }
 
 // resolve returns the packages for a request, sorted by name.
-func (a *Archive) resolve(ix *index, req Request) ([]Package, error) {
+func (a *Archive) resolve(ix *index, suites string, req Request) ([]Package, error) {
 	r := &resolver{
-		ix: ix, arch: a.Arch.Name, suite: a.Suite, follow: req.Follow,
+		ix: ix, arch: a.Arch.Name, suite: suites, follow: req.Follow,
 		chosen: map[string]*entry{}, facts: map[*entry]*facts{}, provided: map[string][]provider{},
 	}
 	for _, name := range req.Names {
 		if err := r.ask(name); err != nil {
+			return nil, err
+		}
+	}
+	for _, e := range ix.base(req) {
+		if r.chosen[e.name] != nil {
+			continue // in the version that was asked for
+		}
+		if err := r.choose(e); err != nil {
 			return nil, err
 		}
 	}
@@ -75,6 +84,23 @@ func (a *Archive) resolve(ix *index, req Request) ([]Package, error) {
 	}
 	slices.SortFunc(packages, func(a, b Package) int { return strings.Compare(a.Name, b.Name) })
 	return packages, nil
+}
+
+// base returns the packages, each in its newest version, that a request takes
+// for what they are, not by name.
+func (ix *index) base(req Request) []*entry {
+	if !req.Essential && len(req.Priorities) == 0 {
+		return nil
+	}
+	var all []*entry
+	for name := range ix.byName {
+		e := ix.versions(name)[0]
+		if req.Essential && e.essential == "yes" || slices.Contains(req.Priorities, e.priority) {
+			all = append(all, e)
+		}
+	}
+	slices.SortFunc(all, func(a, b *entry) int { return strings.Compare(a.name, b.name) })
+	return all
 }
 
 // ask chooses a package that the request names: "name" or "name=version".

@@ -42,7 +42,7 @@ func (a *Archive) verifySignature(data []byte) ([]byte, error) {
 	}
 	if signers != nil {
 		return nil, fault.Inputf("%s: it is signed by %s, none of which is in keyring %q", what, strings.Join(signers, ", "), a.keyringFile()).
-			WithFix("set root.packages.keyring to the keyring of this archive")
+			WithFix("set %s.keyring to the keyring of this archive", a.field())
 	}
 	return append(block.Plaintext, '\n'), nil
 }
@@ -97,7 +97,11 @@ func (a *Archive) keys() (openpgp.EntityList, error) {
 		d := distributionOf(a.Suite)
 		return readKeyring(d.keyring, d.keyringPackage)
 	}
-	return readKeyring(a.Keyring, "")
+	keys, err := readKeyring(a.Keyring, "")
+	if err != nil {
+		return nil, fault.Inputf("%w", err).WithFix("correct %s.keyring", a.field())
+	}
+	return keys, nil
 }
 
 // readKeyring reads a file of keys, which may be binary or armored. A missing

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -48,9 +49,9 @@ func (a *Archive) Unpack(ctx context.Context, s *store.Store, pkg Package) (*deb
 	if p := a.cachedListing(s, pkg); p != nil {
 		return p, nil
 	}
-	f, err := a.open(ctx, pkg.blob(), pkg.PoolPath)
+	f, err := a.Open(ctx, pkg)
 	if err != nil {
-		return nil, packageError(pkg, err)
+		return nil, err
 	}
 	defer f.Close()
 	workers := 1
@@ -68,6 +69,20 @@ func (a *Archive) Unpack(ctx context.Context, s *store.Store, pkg Package) (*deb
 		return nil, fmt.Errorf("unpacking package %q: %w", pkg.Name, err)
 	}
 	return p, nil
+}
+
+// Open opens a package's .deb file after comparing all its bytes with the
+// digest. It is downloaded when the cache doesn't have it.
+func (a *Archive) Open(ctx context.Context, pkg Package) (*os.File, error) {
+	if err := pkg.check(); err != nil {
+		return nil, fault.Default(fault.Input, err)
+	}
+	from, err := a.repository(pkg.Repository)
+	if err != nil {
+		return nil, err
+	}
+	f, err := from.open(ctx, pkg.blob(), pkg.PoolPath)
+	return f, packageError(pkg, err)
 }
 
 // matches returns an error when the file is another package than its index

@@ -142,8 +142,13 @@ func newArchive(env Env, flags buildFlags, cache string, f *spec.File, a arch.Ar
 	if err != nil {
 		return nil, err
 	}
+	var repositories []apt.Repository
+	for _, r := range p.Repositories {
+		repositories = append(repositories, apt.Repository{Mirror: r.Mirror, Suite: r.Suite, Components: r.Components, Keyring: f.Resolve(r.Keyring)})
+	}
 	return &apt.Archive{
 		Mirror: mirror, Suite: p.Suite, Components: p.Components, Keyring: f.Resolve(p.Keyring),
+		Repositories: repositories, Field: f.ArchiveField(),
 		Arch: a, CacheDir: cache, Client: http.DefaultClient, Now: env.Now,
 		MaxAge: flags.maxAge, Offline: flags.offline,
 	}, nil
