@@ -25,11 +25,19 @@ type Access struct {
 	// DockerConfig is the path of a Docker config.json with credentials or
 	// credential helpers; a file that does not exist holds none.
 	DockerConfig string
+	// Login, when set, goes before the Docker config's credentials.
+	Login *Login
 	// Transport sends the requests; nil means http.DefaultTransport.
 	Transport http.RoundTripper
 	// Wait is the time before a failed request is repeated for the first time;
 	// it doubles with each. 0 means a quarter of a second.
 	Wait time.Duration
+}
+
+// Login is an account at one registry; no other is told its password.
+type Login struct {
+	Host               string // as in references: host or host:port
+	Username, Password string
 }
 
 // DockerConfigPath returns where Docker keeps its credentials: in the folder
@@ -75,17 +83,30 @@ func (a Access) repository(ref string) (*remote.Repository, error) {
 		// A loopback registry's token service is on loopback, too.
 		client.BlockedRealmPrefixes = []netip.Prefix{}
 	}
-	if a.DockerConfig != "" {
-		store, err := credentials.NewStore(a.DockerConfig, credentials.StoreOptions{})
-		if err != nil {
-			return nil, fault.Inputf("reading the registry credentials in %q: %w", a.DockerConfig, err)
-		}
-		client.Credential = credentials.Credential(store)
+	if client.Credential, err = a.credential(parsed.Registry); err != nil {
+		return nil, err
 	}
 	return &remote.Repository{
 		Client: client, Reference: parsed, PlainHTTP: a.PlainHTTP || local,
 		MaxMetadataBytes: maxManifest, ReferrerListMaxPages: 32,
 	}, nil
+}
+
+// credential returns what knows the credentials for a registry, nil for none.
+func (a Access) credential(host string) (auth.CredentialFunc, error) {
+	if l := a.Login; l != nil && l.Host == host {
+		// The client asks by the name that the host has in requests.
+		asked := registry.Reference{Registry: host}.Host()
+		return auth.StaticCredential(asked, auth.Credential{Username: l.Username, Password: l.Password}), nil
+	}
+	if a.DockerConfig == "" {
+		return nil, nil
+	}
+	store, err := credentials.NewStore(a.DockerConfig, credentials.StoreOptions{})
+	if err != nil {
+		return nil, fault.Inputf("reading the registry credentials in %q: %w", a.DockerConfig, err)
+	}
+	return credentials.Credential(store), nil
 }
 
 func (a Access) wait() time.Duration {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -84,7 +83,7 @@ func (p *pusher) blob(ctx context.Context, f file) error {
 			return fault.Inputf("sending %q: %w", f.path, err).WithFix("build again")
 		}
 		if try == 3 || ctx.Err() != nil || !transient(err) {
-			return uploadError(fmt.Errorf("sending %q to %s: %w", name, p.repo.Reference, err))
+			return remoteError(fmt.Errorf("sending %q to %s: %w", name, p.repo.Reference, err))
 		}
 		if err := sleep(ctx, backoff(p.up.wait, try, nil)); err != nil {
 			return err
@@ -166,7 +165,7 @@ func (p *pusher) manifest(ctx context.Context, m packed, tag, name string) error
 		err = nil
 	}
 	if err != nil {
-		return uploadError(fmt.Errorf("pushing %s to %s: %w", name, p.repo.Reference, err))
+		return remoteError(fmt.Errorf("pushing %s to %s: %w", name, p.repo.Reference, err))
 	}
 	p.report(Event{Kind: Pushed, Name: name, Digest: m.desc.Digest.String()})
 	return nil
@@ -184,7 +183,7 @@ func (p *pusher) bytes(ctx context.Context, mediaType string, raw []byte) (ocisp
 			return desc, nil
 		}
 		if try == tries || ctx.Err() != nil || !transient(err) {
-			return desc, uploadError(fmt.Errorf("pushing %s to %s: %w", desc.Digest, p.repo.Reference, err))
+			return desc, remoteError(fmt.Errorf("pushing %s to %s: %w", desc.Digest, p.repo.Reference, err))
 		}
 		if err := sleep(ctx, backoff(p.up.wait, try, nil)); err != nil {
 			return desc, err
@@ -199,35 +198,4 @@ func transient(err error) bool {
 		return worthRetry(&http.Response{StatusCode: answer.StatusCode}, nil)
 	}
 	return worthRetry(nil, err)
-}
-
-// remoteError classes an error of the registry, and says what to do about a
-// certificate that is not trusted.
-func remoteError(err error) error {
-	var untrusted *tls.CertificateVerificationError
-	if errors.As(err, &untrusted) {
-		return (&fault.Error{Class: fault.Remote, Err: err}).WithFix("name the certificate authority of the registry with --registry-ca")
-	}
-	return fault.Default(fault.Remote, err)
-}
-
-// uploadError adds what the statuses of proxies and quotas mean.
-func uploadError(err error) error {
-	var answer *errcode.ErrorResponse
-	if !errors.As(err, &answer) {
-		return remoteError(err)
-	}
-	e := &fault.Error{Class: fault.Remote, Err: err}
-	switch answer.StatusCode {
-	case http.StatusUnauthorized:
-		return e.WithFix("log in to the registry with an account that may push")
-	case http.StatusForbidden:
-		// Gitea says no more when a size limit is reached.
-		return e.WithFix("check the account's permissions and the registry's size quota (Gitea: LIMIT_SIZE_CONTAINER)")
-	case http.StatusRequestEntityTooLarge:
-		return e.WithFix("raise the body size limit of the proxy%s before the registry (nginx: client_max_body_size), or of the registry", serverOf(err))
-	case http.StatusTooManyRequests:
-		return e.WithFix("publish again later%s: what was sent stays", retryAfter(err))
-	}
-	return e
 }

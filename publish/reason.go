@@ -65,7 +65,7 @@ func readingRefused(doing string, err error) error {
 	if wrongBytes(err) {
 		return refuse(DigestMismatch, "%s: %w", doing, err)
 	}
-	return refuse(Unreachable, "%s: %w", doing, err)
+	return &fault.Error{Class: fault.Remote, Err: &VerifyError{Reason: Unreachable, Err: fmt.Errorf("%s: %w", doing, err)}, Fix: remedy(err)}
 }
 
 func wrongBytes(err error) bool {

@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/spf13/cobra"
 
 	"github.com/powernode/bootsmith/arch"
@@ -19,7 +18,6 @@ import (
 	"github.com/powernode/bootsmith/builder/manifest"
 	"github.com/powernode/bootsmith/builder/source/apt"
 	"github.com/powernode/bootsmith/builder/source/image"
-	"github.com/powernode/bootsmith/builder/source/image/registry"
 	"github.com/powernode/bootsmith/builder/spec"
 	"github.com/powernode/bootsmith/builder/store"
 )
@@ -35,6 +33,9 @@ type buildFlags struct {
 	offline                                          bool
 	maxAge                                           time.Duration
 	secureBoot                                       secureBootFlags
+	registry                                         registryFlags
+	// published is the repository that is published to afterwards, if known.
+	published string
 }
 
 func (b *buildFlags) register(c *cobra.Command) {
@@ -50,6 +51,7 @@ func (b *buildFlags) register(c *cobra.Command) {
 	f.BoolVar(&b.offline, "offline", false, "use the cache only")
 	f.DurationVar(&b.maxAge, "max-age", 24*time.Hour, "how long a cached package index is used before it is fetched again")
 	b.secureBoot.register(f)
+	b.registry.register(c)
 	f.StringVar(&b.logFormat, "log-format", "text", "progress on stderr: text or json")
 }
 
@@ -81,6 +83,7 @@ func runBuild(ctx context.Context, env Env, flags buildFlags) ([]*manifest.Manif
 	if flags.logFormat != "text" && flags.logFormat != "json" {
 		return nil, fault.Inputf("reading --log-format %q: unknown", flags.logFormat).WithFix("use text or json")
 	}
+	flags.published = firstOf(flags.published, env.Getenv(RepositoryVariable), file.Publish.Repository)
 	config, err := newConfig(env, flags)
 	if err != nil {
 		return nil, err
@@ -112,7 +115,7 @@ func newConfig(env Env, flags buildFlags) (builder.Config, error) {
 			return newArchive(env, flags, cache, f, a)
 		},
 		Images: func(repository string) (image.Blobs, error) {
-			return newImages(flags, cache, repository)
+			return newImages(env, flags, cache, repository)
 		},
 		Store: objects, CacheDir: filepath.Join(cache, "derived"), Exec: execProgram, Now: env.Now,
 		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), SearchPath: env.Getenv("PATH"),
@@ -155,12 +158,12 @@ func newArchive(env Env, flags buildFlags, cache string, f *spec.File, a arch.Ar
 }
 
 // newImages returns a repository of container images, with a cache before it.
-func newImages(flags buildFlags, cache, repository string) (image.Blobs, error) {
+func newImages(env Env, flags buildFlags, cache, repository string) (image.Blobs, error) {
 	blobs := image.Cache{Dir: filepath.Join(cache, "images")}
 	if flags.offline {
 		return blobs, nil
 	}
-	repo, err := registry.Open(repository, authn.DefaultKeychain, http.DefaultTransport)
+	repo, err := flags.registry.images(env, repository, flags.published)
 	if err != nil {
 		return nil, err
 	}

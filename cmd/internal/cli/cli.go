@@ -6,6 +6,7 @@ package cli
 import (
 	"context"
 	"io"
+	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,6 +23,9 @@ type Env struct {
 	// Width returns the number of columns of the terminal that Stderr is; nil
 	// when it is none.
 	Width func() int
+	// Transport sends the requests to registries; nil means
+	// http.DefaultTransport.
+	Transport *http.Transport
 	// HostRoot is the folder under which the build host's own files (apt
 	// sources, keyrings) are looked up; "/" outside tests.
 	HostRoot string

@@ -133,7 +133,10 @@ func crossRef(ctx context.Context, env Env, flags verifyFlags, ref string) error
 	if err != nil {
 		return err
 	}
-	access := newAccess(env, flags.plainHTTP)
+	access, err := flags.registry.access(env, ref)
+	if err != nil {
+		return err
+	}
 	index, err := publish.Verify(ctx, access, ref, withoutPredicates(policy))
 	if err != nil {
 		return fmt.Errorf("verifying %q: %w", ref, err)

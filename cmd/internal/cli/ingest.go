@@ -16,8 +16,8 @@ import (
 
 type ingestFlags struct {
 	listen, db, keyFile, tokens, trustedRoot string
-	plainHTTP                                bool
 	workers                                  int
+	registry                                 registryFlags
 }
 
 func newIngest(env Env) *cobra.Command {
@@ -46,8 +46,8 @@ operate and worker separated by commas.`,
 	f.StringVar(&flags.keyFile, "key-file", "", "key for the secrets in the database (default: the database's path with .key)")
 	f.StringVar(&flags.tokens, "tokens", "", "file with the API's bearer tokens; without it only webhooks are served")
 	f.StringVar(&flags.trustedRoot, "trusted-root", "", "Sigstore trusted_root.json (default: "+TrustedRootVariable+")")
-	f.BoolVar(&flags.plainHTTP, "plain-http", false, "speak HTTP to registries; loopback registries are always spoken to so")
 	f.IntVar(&flags.workers, "workers", 2, "verifications at a time")
+	flags.registry.register(c)
 	return c
 }
 
@@ -55,6 +55,10 @@ func serveIngest(ctx context.Context, env Env, flags ingestFlags) error {
 	trustedRoot := firstOf(flags.trustedRoot, env.Getenv(TrustedRootVariable))
 	if trustedRoot == "" {
 		return fault.Inputf("preparing to verify: no trust root is named").WithFix("give --trusted-root or set %s", TrustedRootVariable)
+	}
+	access, err := flags.registry.access(env)
+	if err != nil {
+		return err
 	}
 	key, err := receiver.ReadKey(firstOf(flags.keyFile, flags.db+".key"), rand.Reader)
 	if err != nil {
@@ -68,7 +72,7 @@ func serveIngest(ctx context.Context, env Env, flags ingestFlags) error {
 	}
 	service, err := ingest.Open(ingest.Config{
 		DB: flags.db, Key: key, Tokens: tokens, Workers: flags.workers,
-		Verifier: receiver.Verifier{Access: newAccess(env, flags.plainHTTP), TrustedRootPath: trustedRoot},
+		Verifier: receiver.Verifier{Access: access, TrustedRootPath: trustedRoot},
 		Now:      env.Now, Rand: rand.Reader, Log: slog.New(slog.NewTextHandler(env.Stderr, nil)),
 	})
 	if err != nil {

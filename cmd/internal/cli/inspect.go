@@ -47,12 +47,12 @@ With --lint, the root of an OCI image is checked by the fourteen rules of
 	f.StringVar(&flags.identity, "identity-regexp", "", "who may sign: pattern for the certificate's subject")
 	f.StringVar(&flags.issuer, "issuer-regexp", "", "pattern for the issuer of the signer's identity token")
 	f.StringVar(&flags.trustedRoot, "trusted-root", "", "Sigstore trusted_root.json (default: "+TrustedRootVariable+")")
-	f.BoolVar(&flags.plainHTTP, "plain-http", false, "speak HTTP to the registry; loopback registries are always spoken to so")
 	f.BoolVar(&flags.json, "json", false, "print one JSON object per argument")
 	f.BoolVar(&flags.lint, "lint", false, "check an OCI image by the rules of bootc container lint")
 	f.BoolVar(&flags.fatalWarnings, "fatal-warnings", false, "with --lint: let warnings fail, too")
 	f.StringSliceVar(&flags.skip, "skip", nil, "with --lint: rules to leave out")
 	f.BoolVar(&flags.listRules, "list", false, "with --lint: list the rules and end")
+	flags.registry.register(c)
 	return c
 }
 

@@ -13,7 +13,10 @@ import (
 
 // inspectRef tells what a registry holds under a reference.
 func inspectRef(ctx context.Context, env Env, flags inspectFlags, ref string) (inspect.Report, error) {
-	access := newAccess(env, flags.plainHTTP)
+	access, err := flags.registry.access(env, ref)
+	if err != nil {
+		return inspect.Report{}, err
+	}
 	look, err := publish.LookAt(ctx, access, ref)
 	if err != nil {
 		return inspect.Report{}, err
@@ -30,7 +33,7 @@ func inspectRef(ctx context.Context, env Env, flags inspectFlags, ref string) (i
 		}
 	}
 	fact("artifact type", look.ArtifactType)
-	if err := addSignature(ctx, env, flags, &r, ref, look.Digest); err != nil {
+	if err := addSignature(ctx, env, access, flags, &r, ref, look.Digest); err != nil {
 		return r, err
 	}
 	for _, key := range slices.Sorted(maps.Keys(look.Annotations)) {
@@ -76,7 +79,7 @@ const notVerified = "not verified; give --trusted-root, --identity-regexp and --
 
 // addSignature verifies the manifest if there is a policy, and describes the
 // SBOMs that are attested.
-func addSignature(ctx context.Context, env Env, flags inspectFlags, r *inspect.Report, ref, digest string) error {
+func addSignature(ctx context.Context, env Env, access publish.Access, flags inspectFlags, r *inspect.Report, ref, digest string) error {
 	if flags.identity == "" && flags.issuer == "" {
 		r.Facts = append(r.Facts, inspect.Fact{Name: "signature", Value: notVerified})
 		return nil
@@ -85,7 +88,7 @@ func addSignature(ctx context.Context, env Env, flags inspectFlags, r *inspect.R
 	if err != nil {
 		return err
 	}
-	v, err := publish.Verify(ctx, newAccess(env, flags.plainHTTP), repositoryOf(ref)+"@"+digest, policy)
+	v, err := publish.Verify(ctx, access, repositoryOf(ref)+"@"+digest, policy)
 	if err != nil {
 		return fmt.Errorf("verifying %q: %w", ref, err)
 	}

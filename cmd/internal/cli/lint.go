@@ -78,7 +78,10 @@ func layouts(dir string) ([]string, error) {
 
 // pullForLint pulls an image; it is verified before if there is a policy.
 func pullForLint(ctx context.Context, env Env, flags inspectFlags, ref, dir string) error {
-	access := newAccess(env, flags.plainHTTP)
+	access, err := flags.registry.access(env, ref)
+	if err != nil {
+		return err
+	}
 	look, err := publish.LookAt(ctx, access, ref)
 	if err != nil {
 		return err

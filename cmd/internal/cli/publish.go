@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"strings"
 	"sync"
 
@@ -21,14 +20,14 @@ const (
 	TrustedRootVariable   = "BOOTSMITH_TRUSTED_ROOT"
 )
 
-// publishFlags are the flags of every verb that publishes, beside --file and
-// --output-dir.
+// publishFlags are the flags of every verb that publishes, beside --file,
+// --output-dir and those about registries.
 type publishFlags struct {
 	repository, signingConfig, trustedRoot string
 	token, tokenFile, tokenCommand         string
-	plainHTTP, cosign2                     bool
+	cosign2                                bool
 	uploads                                int
-	registryCA                             string
+	registry                               registryFlags
 }
 
 func (p *publishFlags) register(c *cobra.Command) {
@@ -39,9 +38,7 @@ func (p *publishFlags) register(c *cobra.Command) {
 	f.StringVar(&p.token, "identity-token", "", "OIDC identity token to sign with; others on the machine may see it, a file is better")
 	f.StringVar(&p.tokenFile, "identity-token-file", "", "file with the identity token, read for each use")
 	f.StringVar(&p.tokenCommand, "identity-token-command", "", "program and arguments, split at spaces, that print the identity token")
-	f.BoolVar(&p.plainHTTP, "plain-http", false, "speak HTTP to the registry; loopback registries are always spoken to so")
 	f.BoolVar(&p.cosign2, "cosign-2-signatures", false, "also write the .sig tags that cosign 2 verifies")
-	f.StringVar(&p.registryCA, "registry-ca", "", "PEM file with the certificate authority of the registry, beside the system's")
 	f.IntVar(&p.uploads, "uploads", 4, "files to send at a time")
 }
 
@@ -72,6 +69,7 @@ output folder. What is in the registry already is not sent again.`,
 	c.Flags().StringVarP(&output, "output-dir", "o", "build", "folder that build wrote")
 	c.Flags().StringSliceVar(&arches, "arch", nil, "architectures to publish (default: all that were built)")
 	flags.register(c)
+	flags.registry.register(c)
 	return c
 }
 
@@ -100,11 +98,9 @@ func runPublish(ctx context.Context, env Env, flags publishFlags, repository str
 	if err != nil {
 		return nil, err
 	}
-	access := newAccess(env, flags.plainHTTP)
-	if flags.registryCA != "" {
-		if access.Transport, err = publish.TrustCA(http.DefaultTransport.(*http.Transport), flags.registryCA); err != nil {
-			return nil, err
-		}
+	access, err := flags.registry.access(env, repository)
+	if err != nil {
+		return nil, err
 	}
 	pubs, err := publish.Publish(ctx, build, publish.Options{
 		Repository: strings.TrimSuffix(repository, "/"), Access: access,
@@ -115,10 +111,6 @@ func runPublish(ctx context.Context, env Env, flags publishFlags, repository str
 		return nil, err
 	}
 	return pubs, pubs.Write(build.Dir)
-}
-
-func newAccess(env Env, plainHTTP bool) publish.Access {
-	return publish.Access{PlainHTTP: plainHTTP, DockerConfig: publish.DockerConfigPath(env.Getenv), Transport: http.DefaultTransport}
 }
 
 func newSigner(env Env, flags publishFlags) (*publish.Signer, error) {

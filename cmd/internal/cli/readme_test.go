@@ -75,7 +75,7 @@ func TestReadmeNamesRealFlags(t *testing.T) {
 
 func TestReadmeNamesEveryVariable(t *testing.T) {
 	readme := readFile(t, "README.md")
-	for _, v := range []string{MirrorVariable, RepositoryVariable, SigningConfigVariable, TrustedRootVariable, WebhookURLVariable, WebhookSecretVariable, SecureBootCertVariable, SecureBootKeyVariable, SecureBootPINVariable, "SOURCE_DATE_EPOCH"} {
+	for _, v := range []string{MirrorVariable, RepositoryVariable, SigningConfigVariable, TrustedRootVariable, RegistryCAVariable, RegistryUsernameVariable, RegistryPasswordVariable, RegistryHostVariable, WebhookURLVariable, WebhookSecretVariable, SecureBootCertVariable, SecureBootKeyVariable, SecureBootPINVariable, "SOURCE_DATE_EPOCH"} {
 		if !strings.Contains(readme, "| `"+v+"` |") {
 			t.Errorf("the README lacks a row for %s", v)
 		}

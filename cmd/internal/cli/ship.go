@@ -22,6 +22,7 @@ func newShip(env Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			push.registry, build.published = build.registry, repository
 			// What would fail at the end for want of a setting fails now.
 			if _, err := newSender(env, notify, build.output); err != nil {
 				return err

@@ -14,7 +14,8 @@ import (
 type verifyFlags struct {
 	identity, issuer, trustedRoot, output string
 	predicates                            []string
-	plainHTTP, json, skipLayers, cross    bool
+	json, skipLayers, cross               bool
+	registry                              registryFlags
 }
 
 // verified is what verify prints of one reference with --json.
@@ -63,10 +64,10 @@ a temporary folder.`,
 	f.StringVar(&flags.trustedRoot, "trusted-root", "", "Sigstore trusted_root.json (default: "+TrustedRootVariable+")")
 	f.StringSliceVar(&flags.predicates, "predicate", nil, "predicate types that must be attested, beside the signature")
 	f.StringVarP(&flags.output, "output-dir", "o", "build", "folder with publication.json")
-	f.BoolVar(&flags.plainHTTP, "plain-http", false, "speak HTTP to the registry; loopback registries are always spoken to so")
 	f.BoolVar(&flags.json, "json", false, "print one JSON object per reference, or per artifact with --cross")
 	f.BoolVar(&flags.cross, "cross", false, "prove that all artifacts of a build hold one root")
 	f.BoolVar(&flags.skipLayers, "skip-layers", false, "don't read the layers' bytes")
+	flags.registry.register(c)
 	return c
 }
 
@@ -84,8 +85,12 @@ func runVerify(ctx context.Context, env Env, flags verifyFlags, refs []string) e
 			refs = append(refs, p.OCIRef)
 		}
 	}
+	access, err := flags.registry.access(env, refs...)
+	if err != nil {
+		return err
+	}
 	for _, ref := range refs {
-		v, err := verifyOne(ctx, env, flags, policy, ref)
+		v, err := verifyOne(ctx, access, flags, policy, ref)
 		if err != nil {
 			return fmt.Errorf("verifying %q: %w", ref, err)
 		}
@@ -109,8 +114,7 @@ func newPolicy(env Env, flags verifyFlags) (publish.Policy, error) {
 	return policy, err
 }
 
-func verifyOne(ctx context.Context, env Env, flags verifyFlags, policy publish.Policy, ref string) (verified, error) {
-	access := newAccess(env, flags.plainHTTP)
+func verifyOne(ctx context.Context, access publish.Access, flags verifyFlags, policy publish.Policy, ref string) (verified, error) {
 	r, err := publish.Verify(ctx, access, ref, policy)
 	if err != nil {
 		return verified{}, err

@@ -26,14 +26,30 @@ type Repository struct {
 	puller *remote.Puller
 }
 
-// Open returns a repository, registry.example.com/path. Registries on loopback
-// may speak plain HTTP. keychain knows the credentials.
-func Open(repository string, keychain authn.Keychain, base http.RoundTripper) (*Repository, error) {
-	repo, err := name.NewRepository(repository)
+// Options say how registries are reached.
+type Options struct {
+	// Keychain knows the credentials.
+	Keychain authn.Keychain
+	// Transport sends the requests.
+	Transport http.RoundTripper
+	// PlainHTTP speaks HTTP to any registry, not to those on loopback only.
+	PlainHTTP bool
+}
+
+// Open returns a repository, registry.example.com/path.
+func Open(repository string, o Options) (*Repository, error) {
+	var names []name.Option
+	base := o.Transport
+	if o.PlainHTTP {
+		names = append(names, name.Insecure)
+	} else {
+		base = encrypted{base}
+	}
+	repo, err := name.NewRepository(repository, names...)
 	if err != nil {
 		return nil, fault.Inputf("reading the repository %q: %w", repository, err).WithFix("write it as registry.example.com/path")
 	}
-	puller, err := remote.NewPuller(remote.WithAuthFromKeychain(keychain), remote.WithTransport(base), remote.WithUserAgent("bootsmith"))
+	puller, err := remote.NewPuller(remote.WithAuthFromKeychain(o.Keychain), remote.WithTransport(base), remote.WithUserAgent("bootsmith"))
 	if err != nil {
 		return nil, fmt.Errorf("reading the repository %q: %w", repository, err)
 	}

@@ -4,9 +4,12 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -68,7 +71,7 @@ func TestPullsByDigest(t *testing.T) {
 	defer stack.Close()
 	repository := stack.Registry + "/acme/base"
 	digest := push(t, repository)
-	repo, err := registry.Open(repository, authn.DefaultKeychain, http.DefaultTransport)
+	repo, err := registry.Open(repository, registry.Options{Keychain: authn.DefaultKeychain, Transport: http.DefaultTransport})
 	must(t, err)
 	s, err := store.Open(t.TempDir())
 	must(t, err)
@@ -100,14 +103,38 @@ func TestBadRegistries(t *testing.T) {
 	} {
 		server := httptest.NewServer(handler)
 		defer server.Close()
-		repo, err := registry.Open(strings.TrimPrefix(server.URL, "http://")+"/base", authn.DefaultKeychain, http.DefaultTransport)
+		repo, err := registry.Open(strings.TrimPrefix(server.URL, "http://")+"/base", registry.Options{Keychain: authn.DefaultKeychain, Transport: http.DefaultTransport})
 		must(t, err)
 		i := image.Source{Blobs: repo, Digest: v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("0", 64)}, Arch: arch.All()[0]}
 		if _, err := i.Pin(context.Background(), nil, 0); fault.ClassOf(err) != fault.Remote || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v (class %d)", want, err, fault.ClassOf(err))
 		}
 	}
-	if _, err := registry.Open("UPPER/case", authn.DefaultKeychain, http.DefaultTransport); fault.ClassOf(err) != fault.Input {
+	if _, err := registry.Open("UPPER/case", registry.Options{Keychain: authn.DefaultKeychain, Transport: http.DefaultTransport}); fault.ClassOf(err) != fault.Input {
 		t.Errorf("a bad name: %v", err)
 	}
 }
+
+// Plain HTTP is for loopback, or asked for.
+func TestPlainHTTP(t *testing.T) {
+	var mu sync.Mutex // the client may ask both ways at once
+	var asked []string
+	record := roundTrip(func(r *http.Request) (*http.Response, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		asked = append(asked, r.URL.Scheme)
+		return nil, errors.New("nobody is there")
+	})
+	for _, plain := range []bool{false, true} {
+		asked = nil
+		repo, err := registry.Open("10.0.0.1:5000/base", registry.Options{Keychain: authn.DefaultKeychain, Transport: record, PlainHTTP: plain})
+		must(t, err)
+		if _, err := repo.Manifest(t.Context(), v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("0", 64)}); err == nil || slices.Contains(asked, "http") != plain {
+			t.Errorf("plain HTTP %v: asked by %q, error %v", plain, asked, err)
+		}
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
