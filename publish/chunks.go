@@ -20,6 +20,7 @@ import (
 const (
 	defaultChunk  = 32 << 20
 	smallestChunk = 256 << 10 // below which a limit is an error
+	largestLeast  = 1 << 30   // of what a registry may want at least
 )
 
 // restarts is how often an upload is begun anew, and brokenChunks how often in
@@ -29,13 +30,21 @@ const (
 	brokenChunks = 5
 )
 
+// stalled is how long an upload's connection may stand still, and committing
+// how long a registry may take to check and store a whole blob.
+const (
+	stalled    = time.Minute
+	committing = 15 * time.Minute
+)
+
 // errBegin asks for the upload to be begun anew: the registry has forgotten it,
 // or holds something else than was sent.
 var errBegin = errors.New("the registry lost the upload")
 
-// chunked sends a file in pieces (OCI distribution specification 1.1, "Pushing a
-// blob in chunks"). After a lost connection, and in another process through the
-// state file, it goes on where the registry says it is.
+// chunked sends a file: a small one at once, a larger one in pieces (OCI
+// distribution specification 1.1, "POST then PUT" and "Pushing a blob in
+// chunks"). After a lost connection, and in another process through the state
+// file, pieces go on where the registry says they are.
 type chunked struct {
 	uploads
 	src   *os.File
@@ -47,6 +56,7 @@ type chunked struct {
 
 	sum      hash.Hash // of the file's first hashed bytes
 	hashed   int64
+	mounted  bool // the registry took the blob from another repository
 	progress func(sent int64)
 }
 
@@ -71,7 +81,24 @@ func (c *chunked) send(ctx context.Context) error {
 }
 
 func (c *chunked) once(ctx context.Context) error {
-	if err := c.start(ctx); err != nil || c.state.Location == "" {
+	if err := c.start(ctx); err != nil || c.mounted {
+		return err
+	}
+	if c.state.Offset == 0 && c.file.size > 0 && c.file.size <= c.size.Load() {
+		if err := c.whole(ctx); !errors.Is(err, errSmaller) {
+			return err
+		}
+	}
+	err := c.pieces(ctx)
+	if errors.Is(err, errWholeOnly) {
+		return c.whole(ctx)
+	}
+	return err
+}
+
+// pieces sends what the registry does not have yet, and closes the upload.
+func (c *chunked) pieces(ctx context.Context) error {
+	if err := c.keep.write(c.state); err != nil {
 		return err
 	}
 	broken, lost := 0, false
@@ -92,7 +119,7 @@ func (c *chunked) once(ctx context.Context) error {
 			return err
 		}
 		if broken > 1 { // some proxies cut the connection where others answer 413
-			c.size.CompareAndSwap(size, max(size/2, c.least()))
+			c.shrink(size / 2)
 		}
 		if err := sleep(ctx, backoff(c.wait, broken, resp)); err != nil {
 			return err
@@ -110,23 +137,17 @@ func (c *chunked) next(ctx context.Context, lost bool) (*http.Response, error) {
 }
 
 // start goes on with the upload that the state file names, or begins one. The
-// blob may turn out to be there: then there is no location.
+// blob may turn out to be there.
 func (c *chunked) start(ctx context.Context) error {
 	if c.state.Location != "" {
 		if err := c.ask(ctx); !errors.Is(err, errBegin) {
 			return err
 		}
-		c.state = uploadState{}
 	}
 	location, least, err := c.begin(ctx, c.file.sha256)
-	if err != nil || location == "" {
-		return err
-	}
-	if c.size.Load() < least {
-		c.size.Store(least)
-	}
-	c.state = uploadState{Location: location}
-	return c.keep.write(c.state)
+	c.state = uploadState{Location: location, Least: least}
+	c.mounted = err == nil && location == ""
+	return err
 }
 
 // errSmaller says that the piece was refused for its size, and that the next one
@@ -136,16 +157,35 @@ var errSmaller = errors.New("the piece is too large")
 // errWholeOnly says that the registry takes no pieces.
 var errWholeOnly = errors.New("the registry takes whole blobs only")
 
+// until returns where the next piece ends. Only the last one may be smaller than
+// the registry wants them.
+func (c *chunked) until() int64 {
+	return min(c.state.Offset+max(c.size.Load(), c.state.Least), c.file.size)
+}
+
+// read returns what is sent of the file, with progress.
+func (c *chunked) read(from, to int64) *piece {
+	var reported int64
+	return &piece{src: c.src, from: from, to: to, read: func(n int64) {
+		if n-reported >= progressStep {
+			reported = n
+			c.progress(from + n)
+		}
+	}}
+}
+
+// progressStep is how many bytes lie between two progress reports.
+const progressStep = 1 << 20
+
 // chunk sends the next piece. The answer is returned for its headers only.
 func (c *chunked) chunk(ctx context.Context) (*http.Response, error) {
-	size := c.size.Load()
-	from, to := c.state.Offset, min(c.state.Offset+size, c.file.size)
+	from, to := c.state.Offset, c.until()
 	if to == c.file.size {
 		if err := c.check(to); err != nil {
 			return nil, err
 		}
 	}
-	resp, err := c.request(ctx, http.MethodPatch, c.state.Location, io.NewSectionReader(c.src, from, to-from), from)
+	resp, err := c.request(ctx, http.MethodPatch, c.state.Location, c.read(from, to))
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +195,7 @@ func (c *chunked) chunk(ctx context.Context) (*http.Response, error) {
 		return resp, c.moved(ctx, resp, from, to)
 	case http.StatusRequestEntityTooLarge:
 		if to-from > c.least() {
-			c.size.CompareAndSwap(size, max((to-from)/2, c.least()))
+			c.shrink((to - from) / 2)
 			return resp, errSmaller
 		}
 	case http.StatusRequestedRangeNotSatisfiable:
@@ -172,7 +212,17 @@ func (c *chunked) chunk(ctx context.Context) (*http.Response, error) {
 }
 
 // least is the smallest piece that is tried.
-func (c *chunked) least() int64 { return min(smallestChunk, max(c.wanted/32, 1)) }
+func (c *chunked) least() int64 {
+	return max(min(smallestChunk, max(c.wanted/32, 1)), c.state.Least)
+}
+
+// shrink makes the pieces smaller, for all uploads.
+func (c *chunked) shrink(size int64) {
+	size = max(size, c.least())
+	for old := c.size.Load(); size < old && !c.size.CompareAndSwap(old, size); {
+		old = c.size.Load()
+	}
+}
 
 // moved takes the new location and offset from an answer.
 func (c *chunked) moved(ctx context.Context, resp *http.Response, from, to int64) error {
@@ -204,14 +254,14 @@ func (c *chunked) relocate(resp *http.Response) error {
 
 // ask finds out how much the registry has.
 func (c *chunked) ask(ctx context.Context) error {
-	resp, err := c.request(ctx, http.MethodGet, c.state.Location, nil, -1)
+	resp, err := c.request(ctx, http.MethodGet, c.state.Location, nil)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
 	switch resp.StatusCode {
 	case http.StatusNoContent, http.StatusOK, http.StatusAccepted:
-	case http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusGone:
+	case http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusGone, http.StatusRequestedRangeNotSatisfiable:
 		return fmt.Errorf("%w: %w", errBegin, answerError(resp))
 	default:
 		return answerError(resp)
@@ -219,6 +269,7 @@ func (c *chunked) ask(ctx context.Context) error {
 	if err := c.relocate(resp); err != nil {
 		return err
 	}
+	// Gitea leaves the header out when it has nothing.
 	end, ok := rangeEnd(resp.Header.Get("Range"))
 	if !ok || end > c.file.size {
 		return errBegin
@@ -242,6 +293,9 @@ func rangeEnd(header string) (int64, bool) {
 	return n + 1, true
 }
 
+// errChanged says that a file is not what the build made.
+var errChanged = errors.New("the file has changed since the build")
+
 // check compares the digest of the file with the build's. It is called before
 // the last piece is sent, so that no registry gets the whole of another file.
 func (c *chunked) check(to int64) error {
@@ -260,6 +314,29 @@ func (c *chunked) check(to int64) error {
 	return nil
 }
 
+// whole sends the file in the request that closes the upload.
+func (c *chunked) whole(ctx context.Context) error {
+	if err := c.check(c.file.size); err != nil {
+		return err
+	}
+	resp, err := c.close(ctx, c.read(0, c.file.size))
+	if err == nil || ctx.Err() != nil || errors.Is(err, errBegin) {
+		return err
+	}
+	if resp != nil && resp.StatusCode == http.StatusRequestEntityTooLarge && c.file.size > c.least() {
+		c.shrink(c.file.size / 2)
+		return fmt.Errorf("%w: %w", errSmaller, err)
+	}
+	if !transient(err) {
+		return err
+	}
+	if err := sleep(ctx, backoff(c.wait, 1, resp)); err != nil {
+		return err
+	}
+	// How much of it has arrived is not worth a question.
+	return c.lost(ctx, err)
+}
+
 // finish closes the upload: the registry compares the digest.
 func (c *chunked) finish(ctx context.Context) error {
 	if err := c.check(c.file.size); err != nil {
@@ -267,23 +344,8 @@ func (c *chunked) finish(ctx context.Context) error {
 	}
 	var last error
 	for try := 1; try <= brokenChunks; try++ {
-		resp, err := c.request(ctx, http.MethodPut, withDigest(c.state.Location, c.file.sha256), nil, -1)
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusCreated || resp.StatusCode == http.StatusNoContent {
-				return nil
-			}
-			err = answerError(resp)
-			if s := resp.StatusCode; s == http.StatusNotFound || s == http.StatusBadRequest || s == http.StatusRequestedRangeNotSatisfiable {
-				// A lost answer may have been the last one; else the bytes were
-				// damaged on their way.
-				if has, herr := c.has(ctx, c.file); herr == nil && has {
-					return nil
-				}
-				return fmt.Errorf("%w: %w", errBegin, err)
-			}
-		}
-		if last = err; ctx.Err() != nil || !transient(err) {
+		resp, err := c.close(ctx, nil)
+		if last = err; err == nil || ctx.Err() != nil || !transient(err) {
 			return err
 		}
 		if err := sleep(ctx, backoff(c.wait, try, resp)); err != nil {
@@ -293,9 +355,30 @@ func (c *chunked) finish(ctx context.Context) error {
 	return last
 }
 
-// stalled is how long an upload's connection may stand still, and committing
-// how long a registry may take to check and store a whole blob.
-const (
-	stalled    = time.Minute
-	committing = 15 * time.Minute
-)
+// close sends the last request of an upload. The answer, if there is one, is
+// returned for its status and headers only.
+func (c *chunked) close(ctx context.Context, body *piece) (*http.Response, error) {
+	resp, err := c.request(ctx, http.MethodPut, withDigest(c.state.Location, c.file.sha256), body)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusCreated, http.StatusNoContent:
+		return resp, nil
+	case http.StatusNotFound, http.StatusBadRequest, http.StatusRequestedRangeNotSatisfiable:
+		// A lost answer may have been the last one; else the bytes were damaged
+		// on their way.
+		return resp, c.lost(ctx, answerError(resp))
+	}
+	return resp, answerError(resp)
+}
+
+// lost tells whether the blob is there in spite of an error; if not, the upload
+// has to be begun anew.
+func (c *chunked) lost(ctx context.Context, err error) error {
+	if has, herr := c.has(ctx, c.file); herr == nil && has {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", errBegin, err)
+}

@@ -13,10 +13,12 @@ type Event struct {
 // Kind is the kind of an Event.
 type Kind string
 
-// The kinds of events. Skipped means that the registry has the thing already.
+// The kinds of events. Skipped means that the registry has the thing already,
+// Mounted that it took it from another repository.
 const (
 	Pushing Kind = "pushing"
 	Pushed  Kind = "pushed"
 	Skipped Kind = "skipped"
+	Mounted Kind = "mounted"
 	Signed  Kind = "signed"
 )

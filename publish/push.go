@@ -3,7 +3,6 @@ package publish
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -57,8 +56,8 @@ func (p *pusher) blobs(ctx context.Context, files []file) error {
 	return g.Wait()
 }
 
-// blob sends a file unless the registry has it: a large one in pieces, a small
-// one at once, begun again from the start when it breaks, up to three times.
+// blob sends a file unless the registry has it or can take it from another
+// repository; up to three times when it breaks.
 func (p *pusher) blob(ctx context.Context, f file) error {
 	desc := f.descriptor()
 	name := f.title
@@ -74,9 +73,9 @@ func (p *pusher) blob(ctx context.Context, f file) error {
 		return nil
 	}
 	for try := 1; ; try++ {
-		err := p.transfer(ctx, f, desc, name)
+		kind, err := p.transfer(ctx, f, name)
 		if err == nil {
-			p.report(Event{Kind: Pushed, Name: name, Bytes: f.size, Total: f.size})
+			p.report(Event{Kind: kind, Name: name, Bytes: f.size, Total: f.size})
 			return nil
 		}
 		if errors.Is(err, errChanged) {
@@ -91,51 +90,27 @@ func (p *pusher) blob(ctx context.Context, f file) error {
 	}
 }
 
-func (p *pusher) upload(ctx context.Context, f file, desc ocispec.Descriptor, name string) error {
+// transfer sends a file, and tells what became of it.
+func (p *pusher) transfer(ctx context.Context, f file, name string) (Kind, error) {
 	src, err := os.Open(f.path)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer src.Close()
-	body := &checkedReader{r: src, sum: sha256.New(), want: f.sha256, left: f.size}
-	body.progress = func(sent int64) { p.report(Event{Kind: Pushing, Name: name, Bytes: sent, Total: f.size}) }
-	err = p.repo.Blobs().Push(ctx, desc, body)
-	if changed := body.failure(); changed != nil {
-		return changed
-	}
-	return err
-}
-
-// transfer sends a file the way that suits its size and the registry.
-func (p *pusher) transfer(ctx context.Context, f file, desc ocispec.Descriptor, name string) error {
 	keep := newStateFile(p.folder, p.repo.Reference.Registry+"/"+p.repo.Reference.Repository, f.sha256)
-	state := keep.read()
-	if state.Location != "" && p.up.checkLocation(state.Location) != nil {
-		state = uploadState{}
+	c := &chunked{uploads: p.up, src: src, file: f, state: keep.read(), keep: keep, size: &p.size}
+	if c.state.Location != "" && c.checkLocation(c.state.Location) != nil {
+		c.state = uploadState{}
 	}
-	if f.size <= p.size.Load() && p.up.mount == "" && state.Location == "" {
-		err := p.upload(ctx, f, desc, name)
-		var answer *errcode.ErrorResponse
-		if !errors.As(err, &answer) || answer.StatusCode != http.StatusRequestEntityTooLarge || f.size < 2 {
-			return err
-		}
-		p.size.Store(f.size / 2)
-	}
-	src, err := os.Open(f.path)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	c := &chunked{uploads: p.up, src: src, file: f, state: state, keep: keep, size: &p.size}
 	c.progress = func(sent int64) { p.report(Event{Kind: Pushing, Name: name, Bytes: sent, Total: f.size}) }
 	err = c.send(ctx)
-	if errors.Is(err, errWholeOnly) {
-		err = p.upload(ctx, f, desc, name)
-	}
 	if err == nil || errors.Is(err, errChanged) {
 		err = errors.Join(err, keep.remove())
 	}
-	return err
+	if c.mounted {
+		return Mounted, err
+	}
+	return Pushed, err
 }
 
 // manifest puts a manifest under its digest and, with a tag, under that name,
@@ -193,6 +168,10 @@ func (p *pusher) bytes(ctx context.Context, mediaType string, raw []byte) (ocisp
 
 // transient tells whether an upload may succeed when begun again.
 func transient(err error) bool {
+	var no *refusal
+	if errors.As(err, &no) && no.wait > longestAsked {
+		return false
+	}
 	var answer *errcode.ErrorResponse
 	if errors.As(err, &answer) {
 		return worthRetry(&http.Response{StatusCode: answer.StatusCode}, nil)

@@ -83,7 +83,7 @@ func TestUploadStateOfStrangers(t *testing.T) {
 		if err := os.WriteFile(keep.path, []byte(state), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := testPusher(t, s, dir, "acme/x", 8<<10, http.DefaultTransport).transfer(t.Context(), f, f.descriptor(), "image"); err != nil {
+		if _, err := testPusher(t, s, dir, "acme/x", 8<<10, http.DefaultTransport).transfer(t.Context(), f, "image"); err != nil {
 			t.Errorf("%s: %v", state, err)
 		}
 	}

@@ -2,10 +2,6 @@ package publish
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
-	"io"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -41,26 +37,6 @@ func TestPatterns(t *testing.T) {
 	w, err := Policy{IdentityRegexp: "dev@example.org", IssuerRegexp: "https://example.org/x"}.Check()
 	if err != nil || len(w) != 2 {
 		t.Errorf("warnings %q, error %v", w, err)
-	}
-}
-
-func TestCheckedReaderKeepsTheEnd(t *testing.T) {
-	data := bytes.Repeat([]byte("content "), 1000)
-	sum := sha256.Sum256(data)
-	read := func(data []byte, size int64) (int, error) {
-		c := &checkedReader{r: bytes.NewReader(data), sum: sha256.New(), want: hex.EncodeToString(sum[:]), left: size, progress: func(int64) {}}
-		got, err := io.ReadAll(c)
-		return len(got), err
-	}
-	if n, err := read(data, int64(len(data))); n != len(data) || err != nil {
-		t.Errorf("%d bytes, error %v", n, err)
-	}
-	other := bytes.Clone(data)
-	other[0]++
-	for name, d := range map[string][]byte{"changed": other, "shorter": data[1:], "empty": nil} {
-		if n, err := read(d, int64(len(data))); n >= len(data) || !errors.Is(err, errChanged) {
-			t.Errorf("%s: %d bytes, error %v", name, n, err)
-		}
 	}
 }
 

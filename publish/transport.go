@@ -19,6 +19,7 @@ const (
 	tries        = 4
 	firstWait    = 250 * time.Millisecond
 	longestWait  = 30 * time.Second
+	longestAsked = 5 * time.Minute // by a Retry-After; more is an error
 	answerWithin = 60 * time.Second
 )
 
@@ -130,7 +131,8 @@ func (b *cancelBody) Close() error {
 func worthRetry(resp *http.Response, err error) bool {
 	if err == nil {
 		s := resp.StatusCode
-		return s == http.StatusRequestTimeout || s == http.StatusTooManyRequests || s >= 500 && s != http.StatusNotImplemented
+		return (s == http.StatusRequestTimeout || s == http.StatusTooManyRequests || s >= 500 && s != http.StatusNotImplemented) &&
+			asked(resp) <= longestAsked
 	}
 	var timeout net.Error
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
@@ -138,16 +140,33 @@ func worthRetry(resp *http.Response, err error) bool {
 }
 
 // backoff doubles the wait with every try and takes off up to half of it, so
-// that many clients do not come back at once. A Retry-After is honoured.
+// that many clients do not come back at once. What a Retry-After asks for is
+// waited, too.
 func backoff(first time.Duration, try int, resp *http.Response) time.Duration {
 	d := first << (try - 1)
-	d -= rand.N(d/2 + 1)
+	d = min(d-rand.N(d/2+1), longestWait)
 	if resp != nil {
-		if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
-			d = max(d, time.Duration(min(s, 3600))*time.Second)
-		}
+		d = max(d, min(asked(resp), longestAsked))
 	}
-	return min(d, longestWait)
+	return d
+}
+
+// asked returns how long an answer's Retry-After wants the client to wait (RFC
+// 9110, section 10.2.3); a date is taken by the server's own clock.
+func asked(resp *http.Response) time.Duration {
+	after := resp.Header.Get("Retry-After")
+	if s, err := strconv.Atoi(after); err == nil {
+		return time.Duration(max(0, min(s, 24*3600))) * time.Second
+	}
+	at, err := http.ParseTime(after)
+	if err != nil {
+		return 0
+	}
+	now, err := http.ParseTime(resp.Header.Get("Date"))
+	if err != nil {
+		return 0
+	}
+	return max(0, at.Sub(now))
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -91,14 +91,24 @@ func TestRetrierStopsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestBackoffHonoursRetryAfter(t *testing.T) {
-	resp := &http.Response{Header: http.Header{"Retry-After": {"7"}}}
-	if d := backoff(time.Millisecond, 1, resp); d != 7*time.Second {
-		t.Errorf("waits %v, want 7s", d)
+func TestRetryAfterIsHonoured(t *testing.T) {
+	const date = "Sun, 22 Nov 2026 10:00:00 GMT"
+	for after, want := range map[string]time.Duration{
+		"7": 7 * time.Second, "299": 299 * time.Second, "-5": 0, "soon": 0, "Sun, 22 Nov 2026 10:01:30 GMT": 90 * time.Second, "Sat, 21 Nov 2026 10:00:00 GMT": 0,
+	} {
+		resp := &http.Response{StatusCode: 429, Header: http.Header{"Retry-After": {after}, "Date": {date}}}
+		if d := backoff(time.Millisecond, 1, resp); d < want || d > want+time.Millisecond || !worthRetry(resp, nil) {
+			t.Errorf("%q: waits %v, want %v", after, d, want)
+		}
 	}
-	resp.Header.Set("Retry-After", "100000")
-	if d := backoff(time.Millisecond, 1, resp); d != longestWait {
-		t.Errorf("waits %v, want %v", d, longestWait)
+	for _, after := range []string{"301", "100000", "Sun, 22 Nov 2026 12:00:00 GMT"} {
+		resp := &http.Response{StatusCode: 429, Header: http.Header{"Retry-After": {after}, "Date": {date}}}
+		if worthRetry(resp, nil) {
+			t.Errorf("%q: waits", after)
+		}
+	}
+	if d := backoff(time.Second, 20, nil); d > longestWait {
+		t.Errorf("waits %v", d)
 	}
 }
 

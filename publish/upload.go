@@ -27,13 +27,14 @@ type uploads struct {
 
 // begin opens an upload session. The location is empty when the registry took
 // the blob from the sibling repository. least is the smallest piece that the
-// registry takes, in bytes.
+// registry takes, in bytes (distribution specification 1.1,
+// "OCI-Chunk-Min-Length"); 0 when it doesn't say.
 func (u uploads) begin(ctx context.Context, hexDigest string) (location string, least int64, err error) {
 	target := u.base() + "/blobs/uploads/"
 	if u.mount != "" {
 		target += "?" + url.Values{"mount": {"sha256:" + hexDigest}, "from": {u.mount}}.Encode()
 	}
-	resp, err := u.request(ctx, http.MethodPost, target, nil, -1)
+	resp, err := u.request(ctx, http.MethodPost, target, nil)
 	if err != nil {
 		return "", 0, err
 	}
@@ -45,7 +46,7 @@ func (u uploads) begin(ctx context.Context, hexDigest string) (location string, 
 	default:
 		return "", 0, answerError(resp)
 	}
-	if n, err := strconv.ParseInt(resp.Header.Get("OCI-Chunk-Min-Length"), 10, 64); err == nil && n > 0 && n <= 1<<30 {
+	if n, err := strconv.ParseInt(resp.Header.Get("OCI-Chunk-Min-Length"), 10, 64); err == nil && n > 0 && n <= largestLeast {
 		least = n
 	}
 	location, err = u.location(resp)
@@ -65,9 +66,17 @@ func (u uploads) base() string {
 	return scheme + "://" + u.repo.Reference.Host() + "/v2/" + u.repo.Reference.Repository
 }
 
-// request sends a request; from is the offset of the body, -1 when there is
-// none. The answer's body must be closed.
-func (u uploads) request(ctx context.Context, method, target string, body *io.SectionReader, from int64) (*http.Response, error) {
+// piece is the body of a request: bytes of a file.
+type piece struct {
+	src      io.ReaderAt
+	from, to int64
+	// read is told how many of the bytes have been read.
+	read func(n int64)
+}
+
+// request sends a request, with a body or without. The answer's body must be
+// closed.
+func (u uploads) request(ctx context.Context, method, target string, body *piece) (*http.Response, error) {
 	ctx = auth.AppendRepositoryScope(ctx, u.repo.Reference, auth.ActionPull, auth.ActionPush)
 	if u.mount != "" {
 		ctx = auth.AppendScopesForHost(ctx, u.repo.Reference.Host(), auth.ScopeRepository(u.mount, auth.ActionPull))
@@ -84,13 +93,16 @@ func (u uploads) request(ctx context.Context, method, target string, body *io.Se
 		return nil, err
 	}
 	if body != nil {
+		// It is read again when the registry wants a new token first.
 		req.GetBody = func() (io.ReadCloser, error) {
-			return io.NopCloser(&watched{io.NewSectionReader(body, 0, body.Size()), timer}), nil
+			return io.NopCloser(&watched{r: io.NewSectionReader(body.src, body.from, body.to-body.from), piece: body, timer: timer, last: patience}), nil
 		}
 		req.Body, _ = req.GetBody()
-		req.ContentLength = body.Size()
+		req.ContentLength = body.to - body.from
 		req.Header.Set("Content-Type", "application/octet-stream")
-		req.Header.Set("Content-Range", fmt.Sprintf("%d-%d", from, from+body.Size()-1))
+		if method == http.MethodPatch {
+			req.Header.Set("Content-Range", fmt.Sprintf("%d-%d", body.from, body.to-1))
+		}
 	}
 	resp, err := u.repo.Client.Do(req)
 	timer.Stop()
@@ -107,15 +119,26 @@ func (u uploads) request(ctx context.Context, method, target string, body *io.Se
 
 var errStalled = fmt.Errorf("the connection stands still: %w", context.DeadlineExceeded)
 
-// watched puts off a timer with every read.
+// watched puts off a timer with every read of a piece.
 type watched struct {
 	r     io.Reader
+	piece *piece
+	done  int64 // bytes
 	timer *time.Timer
+	last  time.Duration // for the answer, when all has been read
 }
 
 func (w *watched) Read(p []byte) (int, error) {
 	w.timer.Reset(stalled)
-	return w.r.Read(p)
+	n, err := w.r.Read(p)
+	w.done += int64(n)
+	if w.done == w.piece.to-w.piece.from {
+		w.timer.Reset(w.last)
+	}
+	if w.piece.read != nil {
+		w.piece.read(w.done)
+	}
+	return n, err
 }
 
 // location returns where an answer says the upload goes on: perhaps relative,
@@ -167,8 +190,9 @@ func withDigest(location, hexDigest string) string {
 // refusal is an answer that says no, and who gave it.
 type refusal struct {
 	*errcode.ErrorResponse
-	server string // the Server header: a proxy's, perhaps
-	after  string // the Retry-After header
+	server string        // the Server header: a proxy's, perhaps
+	after  string        // the Retry-After header
+	wait   time.Duration // that it asks for
 }
 
 // Unwrap returns the answer as oras-go would.
@@ -185,7 +209,7 @@ func answerError(resp *http.Response) error {
 	if err == nil && json.Unmarshal(raw, &body) == nil {
 		e.Errors = body.Errors
 	}
-	return &refusal{ErrorResponse: e, server: resp.Header.Get("Server"), after: resp.Header.Get("Retry-After")}
+	return &refusal{ErrorResponse: e, server: resp.Header.Get("Server"), after: resp.Header.Get("Retry-After"), wait: asked(resp)}
 }
 
 // serverOf returns who gave the answer in err's chain, in brackets.

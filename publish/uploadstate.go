@@ -22,6 +22,8 @@ const maxUploadState = 64 << 10
 type uploadState struct {
 	Location string `json:"location"` // of the session; may hold a secret
 	Offset   int64  `json:"offset"`   // bytes that the registry has
+	// Least is the smallest piece that the registry takes, in bytes.
+	Least int64 `json:"least,omitempty"`
 }
 
 // stateFile keeps the state of one upload; nil keeps nothing.
@@ -51,7 +53,7 @@ func (s *stateFile) read() uploadState {
 
 func parseUploadState(raw []byte) uploadState {
 	var u uploadState
-	if json.Unmarshal(raw, &u) != nil || u.Offset < 0 {
+	if json.Unmarshal(raw, &u) != nil || u.Offset < 0 || u.Least < 0 || u.Least > largestLeast {
 		return uploadState{}
 	}
 	return u
