@@ -95,6 +95,9 @@ type Request struct {
 	// Priorities those of the given priorities (Debian Policy 2.5, 3.8).
 	Essential  bool     `json:"essential,omitempty"`
 	Priorities []string `json:"priorities,omitempty"`
+	// Keep are packages of an earlier answer: where one of them will do, it is
+	// chosen and no other.
+	Keep []Package `json:"keep,omitempty"`
 }
 
 // Follow chooses the dependencies that a Request takes along. The zero value

@@ -53,6 +53,9 @@ func (r *resolver) checkExclusions() error {
 				return err
 			}
 			if rel != nil {
+				if stuck := r.stuckOn(b, a); stuck != nil {
+					return stuck
+				}
 				return fault.Inputf("choosing packages of %s for %s: %q %s conflicts with %q, and %q %s is needed, too",
 					r.suite, r.arch, a.name, a.version, rel, b.name, b.version).
 					WithFix("leave one of the two out")

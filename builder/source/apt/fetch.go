@@ -22,7 +22,7 @@ func (a *Archive) Fetch(ctx context.Context, packages []Package, progress Progre
 	var missing []func() error
 	seen := map[string]bool{}
 	for _, p := range packages {
-		if err := p.check(); err != nil {
+		if err := p.Check(); err != nil {
 			return fault.Default(fault.Input, err)
 		}
 		from, err := a.repository(p.Repository)

@@ -243,12 +243,12 @@ func (e *entry) pkg() (Package, error) {
 		return p, fmt.Errorf("reading package %q: size %q", e.name, e.size)
 	}
 	p.Size = size
-	return p, p.check()
+	return p, p.Check()
 }
 
-// check returns an error when a package's facts can't be right; they come from
+// Check returns an error when a package's facts can't be right; they come from
 // an index or a lock.
-func (p Package) check() error {
+func (p Package) Check() error {
 	if !control.ValidName(p.Name) || !control.ValidName(p.Arch) || !fs.ValidPath(p.PoolPath) || p.PoolPath == "." {
 		return fmt.Errorf("reading package %q for %q at %q: malformed", p.Name, p.Arch, p.PoolPath)
 	}

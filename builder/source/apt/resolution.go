@@ -94,6 +94,9 @@ func (a *Archive) resolutionKey(suites []suite, req Request) string {
 	for _, n := range req.Names {
 		fmt.Fprintf(h, "name %q\n", n)
 	}
+	for _, p := range req.Keep {
+		fmt.Fprintf(h, "keep %q %s\n", p.Name, p.SHA256)
+	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 

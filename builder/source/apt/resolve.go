@@ -1,6 +1,7 @@
 package apt
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,6 +23,8 @@ import (
 //     name among equals. Packages that conflict with a chosen one are passed
 //     over where there is a choice.
 //   - There is no going back: a conflict that remains is an error.
+//
+// Packages to keep come before all others that would do (see keep).
 type resolver struct {
 	ix     *index
 	arch   string
@@ -32,6 +35,7 @@ type resolver struct {
 	facts  map[*entry]*facts
 	// provided lists what the chosen packages provide.
 	provided map[string][]provider
+	keep     keep
 }
 
 // provider is a package that provides a name, in a version or ("") in none.
@@ -49,8 +53,21 @@ type facts struct {
 
 // resolve returns the packages for a request, sorted by name.
 func (a *Archive) resolve(ix *index, suites string, req Request) ([]Package, error) {
+	kept := newKeep(req.Keep)
+	for {
+		packages, err := a.resolveKeeping(ix, suites, req, kept)
+		var stuck *stuckError
+		if !errors.As(err, &stuck) {
+			return packages, err
+		}
+		delete(kept, stuck.name)
+	}
+}
+
+// resolveKeeping returns the packages for a request, or a stuckError.
+func (a *Archive) resolveKeeping(ix *index, suites string, req Request, kept keep) ([]Package, error) {
 	r := &resolver{
-		ix: ix, arch: a.Arch.Name, suite: suites, follow: req.Follow,
+		ix: ix, arch: a.Arch.Name, suite: suites, follow: req.Follow, keep: kept,
 		chosen: map[string]*entry{}, facts: map[*entry]*facts{}, provided: map[string][]provider{},
 	}
 	for _, name := range req.Names {
@@ -72,6 +89,9 @@ func (a *Archive) resolve(ix *index, suites string, req Request) ([]Package, err
 		}
 	}
 	if err := r.checkExclusions(); err != nil {
+		return nil, err
+	}
+	if err := r.checkKept(); err != nil {
 		return nil, err
 	}
 	packages := make([]Package, 0, len(r.queue))
@@ -109,7 +129,7 @@ func (r *resolver) ask(name string) error {
 	if n, v, ok := strings.Cut(name, "="); ok {
 		rel = control.Relation{Name: n, Op: "=", Version: v}
 	}
-	for _, e := range r.ix.versions(rel.Name) {
+	for _, e := range r.keep.first(r.ix.versions(rel.Name)) {
 		if rel.Accepts(e.version) {
 			return r.choose(e)
 		}
@@ -158,7 +178,7 @@ func (r *resolver) followAll(e *entry) error {
 			return err
 		}
 		if c == nil {
-			return r.unmet(e, group)
+			return r.unstick(group, r.unmet(e, group))
 		}
 		if err := r.choose(c); err != nil {
 			return err
@@ -200,25 +220,26 @@ func (p provider) meets(rel control.Relation) bool {
 // One that conflicts with a chosen package is only returned when there is no
 // other, so that the conflict gets reported.
 func (r *resolver) candidate(group []control.Relation) (*entry, error) {
-	var fallback *entry
+	var all []*entry
 	for _, rel := range group {
-		if rel.Arch != "" && rel.Arch != "any" && rel.Arch != "native" && rel.Arch != r.arch {
-			continue
+		if rel.Arch == "" || rel.Arch == "any" || rel.Arch == "native" || rel.Arch == r.arch {
+			all = append(all, r.fitting(rel)...)
 		}
-		for _, e := range r.fitting(rel) {
-			if r.chosen[e.name] != nil {
-				continue // in another version, which doesn't meet it
-			}
-			clash, err := r.clashes(e)
-			if err != nil {
-				return nil, err
-			}
-			if !clash {
-				return e, nil
-			}
-			if fallback == nil {
-				fallback = e
-			}
+	}
+	var fallback *entry
+	for _, e := range r.keep.first(all) {
+		if r.chosen[e.name] != nil {
+			continue // in another version, which doesn't meet it
+		}
+		clash, err := r.clashes(e)
+		if err != nil {
+			return nil, err
+		}
+		if !clash {
+			return e, nil
+		}
+		if fallback == nil {
+			fallback = e
 		}
 	}
 	return fallback, nil

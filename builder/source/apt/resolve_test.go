@@ -141,3 +141,62 @@ func TestResolveEachLoadsOnce(t *testing.T) {
 		t.Errorf("%v %s", err, names(two))
 	}
 }
+
+// Packages of an earlier answer stay, as long as they do and the archive has
+// them.
+func TestKeep(t *testing.T) {
+	cases := []struct{ name, archive, keep, ask, want, err string }{
+		{"old version", "a 1\na 2", "a=1", "a", "a=1", ""},
+		{"not asked for", "a 1\nb 1", "b=1", "a", "a", ""},
+		{"dependency", "a 1 Depends: b\na 2 Depends: b\nb 1\nb 2", "b=1", "a", "a=2 b=1", ""},
+		{"another version asked for", "a 1\na 2", "a=1", "a=2", "a=2", ""},
+		{"new dependency needs more", "a 2 Depends: b (>= 2)\nb 1\nb 2", "b=1", "b a", "a b=2", ""},
+		{"needs more before it is chosen", "a 2 Depends: b (>= 2)\nb 1\nb 2", "b=1", "a", "a b=2", ""},
+		{"new version breaks it", "a 2 Depends: b; Breaks: b (<< 2)\nb 1\nb 2", "b=1", "b a", "a b=2", ""},
+		{"provider", "a 1 Depends: v\nx 1 Provides: v\ny 1 Provides: v", "y=1", "a", "a y", ""},
+		{"alternative", "a 1 Depends: x | y\nx 1\ny 1", "y=1", "a", "a y", ""},
+		{"gone", "a 2\nb 3 Depends: a\nc 1", "a=1 b=1 c=1", "b c", "", "no longer has a 1 (it has 2), b 1 (it has 3); update these as well: a b"},
+		{"gone and not needed", "a 2\nb 1", "a=1", "b", "b", ""},
+		{"conflict of two that stay", "a 1 Conflicts: b\nb 1", "a=1 b=1", "a b", "", `"a" 1 conflicts with "b"`},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			a := archiveOf(t, packages(c.archive))
+			all, err := a.ResolveEach(t.Context(), []Request{{Names: strings.Fields(c.ask), Keep: keepOf(t, a, c.keep)}})
+			if c.err != "" {
+				wantFault(t, err, fault.Input, c.err)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, p := range all[0].Packages {
+				if strings.Contains(c.want, p.Name+"=") {
+					got = append(got, p.Name+"="+p.Version)
+				} else {
+					got = append(got, p.Name)
+				}
+			}
+			if strings.Join(got, " ") != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// keepOf returns packages "name=version" as the archive has them, or had them.
+func keepOf(t *testing.T, a *Archive, list string) []Package {
+	t.Helper()
+	var all []Package
+	for _, word := range strings.Fields(list) {
+		res, err := a.ResolveExact(t.Context(), []string{word})
+		if err != nil {
+			name, version, _ := strings.Cut(word, "=")
+			all = append(all, Package{Name: name, Version: version, SHA256: strings.Repeat("0", 64)})
+			continue
+		}
+		all = append(all, res.Packages...)
+	}
+	return all
+}

@@ -43,7 +43,7 @@ func (a *Archive) UnpackInto(ctx context.Context, t *tree.Tree, s *store.Store, 
 // unpacked before, and whose contents s still has, is neither downloaded nor
 // decompressed again: its listing is cached under the .deb file's digest.
 func (a *Archive) Unpack(ctx context.Context, s *store.Store, pkg Package) (*deb.Package, error) {
-	if err := pkg.check(); err != nil {
+	if err := pkg.Check(); err != nil {
 		return nil, fault.Default(fault.Input, err)
 	}
 	if p := a.cachedListing(s, pkg); p != nil {
@@ -74,7 +74,7 @@ func (a *Archive) Unpack(ctx context.Context, s *store.Store, pkg Package) (*deb
 // Open opens a package's .deb file after comparing all its bytes with the
 // digest. It is downloaded when the cache doesn't have it.
 func (a *Archive) Open(ctx context.Context, pkg Package) (*os.File, error) {
-	if err := pkg.check(); err != nil {
+	if err := pkg.Check(); err != nil {
 		return nil, fault.Default(fault.Input, err)
 	}
 	from, err := a.repository(pkg.Repository)
