@@ -42,7 +42,7 @@ func (b *targetBuild) unpackRoot(ctx context.Context) (*tree.Tree, error) {
 	}
 	if err := finish.Run(ctx, t, b.config.Store, finish.Input{
 		Arch: b.arch, Hostname: b.plan.Platform, Users: b.plan.Users, Epoch: b.plan.Epoch,
-		Installed: b.root != nil, Remember: b.config.remember,
+		Installed: b.root != nil, KeepKernels: b.target.bootsFromRoot(), Remember: b.config.remember,
 	}); err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func (b *targetBuild) unpackKernel(ctx context.Context) (*tree.Tree, error) {
 			return nil, err
 		}
 	}
-	return t, nil
+	return t, b.addKernelFiles(ctx, t)
 }
 
 // findKernel finds the kernel and writes it to a file.
@@ -67,7 +67,7 @@ func (b *targetBuild) findKernel(ctx context.Context, t *tree.Tree) (kernelPart,
 		return kernelPart{}, err
 	}
 	blob, err := b.writePart("vmlinuz", func(w io.Writer) error {
-		r, err := b.config.Store.Open(k.Image)
+		r, err := k.OpenImage(b.config.Store, b.arch)
 		if err != nil {
 			return err
 		}

@@ -56,6 +56,9 @@ type Target struct {
 	Packages   Packages `json:"packages"`
 	// Root is the root's source when it is not packages.
 	Root *RootPin `json:"root,omitempty"`
+	// KernelDigest is that of a kernel in files of the build host, with its
+	// modules and device trees, "sha256:<hex>"; "" for other kernels.
+	KernelDigest string `json:"kernel_digest,omitempty"`
 	// Cmdline are the kernel parameters without the root's digests.
 	Cmdline []string `json:"cmdline"`
 }
@@ -156,6 +159,9 @@ func NewPlan(ctx context.Context, c Config, r Request) (_ *Plan, err error) {
 		return nil, err
 	}
 	if err = p.pinRoots(ctx, c, r.File); err != nil {
+		return nil, err
+	}
+	if err = p.pinKernels(ctx, c, r.File); err != nil {
 		return nil, err
 	}
 	return p, p.addRevision(commit, r)

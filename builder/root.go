@@ -41,11 +41,10 @@ type RootPin struct {
 // newRootSource returns the definition's source and its name; nil for packages.
 // What a source needs on disk while it is read goes below scratch.
 func newRootSource(c Config, f *spec.File, a arch.Arch, scratch string) (string, rootSource, error) {
-	bytes, err := f.Root.Limits.Bytes()
+	limits, err := limitsOf(f)
 	if err != nil {
-		return "", nil, f.Bad("root.limits.size", "%v", err)
+		return "", nil, err
 	}
-	limits := source.Limits{Entries: int(f.Root.Limits.Files), Bytes: bytes}
 	switch r := f.Root; {
 	case r.Archive != nil:
 		return "archive", archive.Source{Path: f.ResolveFor(a, r.Archive.Path), SHA256: r.Archive.SHA256, Limits: limits}, nil
@@ -65,6 +64,15 @@ func newRootSource(c Config, f *spec.File, a arch.Arch, scratch string) (string,
 		return "directory", d, nil
 	}
 	return "", nil, nil
+}
+
+// limitsOf returns what the definition's sources may bring.
+func limitsOf(f *spec.File) (source.Limits, error) {
+	bytes, err := f.Root.Limits.Bytes()
+	if err != nil {
+		return source.Limits{}, f.Bad("root.limits.size", "%v", err)
+	}
+	return source.Limits{Entries: int(f.Root.Limits.Files), Bytes: bytes}, nil
 }
 
 // imageSource is the name of the source whose digest is the base image's.
@@ -189,7 +197,10 @@ func (p *Plan) pinRoots(ctx context.Context, c Config, f *spec.File) error {
 func (b *targetBuild) readRoot(ctx context.Context) (*tree.Tree, error) {
 	if b.root == nil {
 		t := tree.New(b.plan.Epoch)
-		return t, b.archive.UnpackRoot(ctx, t, b.config.Store, b.target.Packages.Root, b.plan.Epoch)
+		if err := b.archive.UnpackRoot(ctx, t, b.config.Store, b.target.Packages.Root, b.plan.Epoch); err != nil {
+			return nil, err
+		}
+		return t, b.addKernelModules(ctx, t)
 	}
 	t, err := b.root.Read(ctx, b.config.Store, b.plan.Epoch, b.target.Root.Digest)
 	if err != nil {
@@ -200,7 +211,7 @@ func (b *targetBuild) readRoot(ctx context.Context) (*tree.Tree, error) {
 			return nil, err
 		}
 	}
-	return t, nil
+	return t, b.addKernelModules(ctx, t)
 }
 
 // findStub returns systemd's EFI stub: the root's own, which fits its systemd,

@@ -83,17 +83,19 @@ func publishFolders(p *Plan, work, output string) error {
 // targetBuild is what all stages of one architecture share; it doesn't change
 // while they run.
 type targetBuild struct {
-	config     Config
-	plan       *Plan
-	target     Target
-	arch       arch.Arch
-	archive    Archive    // nil: the plan has no packages
-	root       rootSource // nil: the root is made of packages
-	staging    string     // becomes output/<arch>
-	scratch    string
-	overlayDir string
-	espDir     string
-	file       *spec.File
+	config  Config
+	plan    *Plan
+	target  Target
+	arch    arch.Arch
+	archive Archive    // nil: the plan has no packages
+	root    rootSource // nil: the root is made of packages
+	// kernelFiles is nil unless the kernel is in files.
+	kernelFiles rootSource
+	staging     string // becomes output/<arch>
+	scratch     string
+	overlayDir  string
+	espDir      string
+	file        *spec.File
 }
 
 func newTargetBuild(c Config, f *spec.File, p *Plan, t Target, work string) (*targetBuild, error) {
@@ -110,8 +112,12 @@ func newTargetBuild(c Config, f *spec.File, p *Plan, t Target, work string) (*ta
 	if err != nil {
 		return nil, err
 	}
+	kernelFiles, err := newKernelFiles(f, a)
+	if err != nil {
+		return nil, err
+	}
 	b := &targetBuild{
-		config: c, plan: p, target: t, arch: a, archive: archive, root: root,
+		config: c, plan: p, target: t, arch: a, archive: archive, root: root, kernelFiles: kernelFiles,
 		staging: filepath.Join(work, t.Arch), scratch: scratch,
 		overlayDir: f.Resolve(f.Files), espDir: f.Resolve(f.ESP), file: f,
 	}
@@ -137,7 +143,7 @@ func (b *targetBuild) addStages(g *graph) *result[*manifest.Manifest] {
 		return b.writeRootImage(ctx, root.get())
 	})
 	kernelFrom := boot
-	if len(b.target.Packages.Kernel) == 0 {
+	if b.target.bootsFromRoot() {
 		kernelFrom = root
 	}
 	kern := stage(g, name("kernel"), []dependency{kernelFrom}, func(ctx context.Context) (kernelPart, error) {

@@ -37,6 +37,9 @@ type Input struct {
 	Epoch int64
 	// Installed tells that the root's own scripts have run already.
 	Installed bool
+	// KeepKernels tells that the root's own kernel is what boots: its image
+	// stays.
+	KeepKernels bool
 	// Remember returns the value that is cached under key, or calls make and
 	// caches what it returns. nil: nothing is cached.
 	Remember func(key string, make func() ([]byte, error)) ([]byte, error)

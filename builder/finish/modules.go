@@ -21,7 +21,7 @@ import (
 const indexVersion = 1
 
 // indexModules writes modprobe's files for every kernel that has modules in the
-// root. The image of such a kernel, which isn't started from here, is left out.
+// root. The image of such a kernel is left out unless it is started from here.
 func indexModules(ctx context.Context, r *root, in Input) error {
 	dir, err := r.tree.Resolve("usr/lib/modules")
 	if err != nil {
@@ -33,6 +33,9 @@ func indexModules(ctx context.Context, r *root, in Input) error {
 		}
 		if err := r.indexKernel(ctx, n, in); err != nil {
 			return fmt.Errorf("kernel %q: %w", n.Name, err)
+		}
+		if in.KeepKernels {
+			continue
 		}
 		for _, file := range []string{"boot/vmlinuz-" + n.Name, "boot/System.map-" + n.Name} {
 			if !r.named(file) {
@@ -109,7 +112,7 @@ func moduleFiles(at string, n *tree.Node) []moduleFile {
 }
 
 func isModule(name string) bool {
-	for _, ext := range []string{".ko", ".ko.xz", ".ko.zst"} {
+	for _, ext := range []string{".ko", ".ko.xz", ".ko.zst", ".ko.gz"} {
 		if strings.HasSuffix(name, ext) {
 			return true
 		}

@@ -86,6 +86,19 @@ func TestModules(t *testing.T) {
 	}
 }
 
+// The image of a kernel that boots from the root stays where it is.
+func TestKeepKernels(t *testing.T) {
+	r, in := newTree(t, kernelFiles(t)), input(t)
+	in.KeepKernels = true
+	if err := indexModules(t.Context(), r, in); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, r, files{"boot/vmlinuz-6.1": "MZ", "boot/System.map-6.1": "map"})
+	if !r.named("usr/lib/modules/6.1/modules.dep") {
+		t.Error("its modules have no index")
+	}
+}
+
 func TestDamagedModule(t *testing.T) {
 	f := kernelFiles(t)
 	f["usr/lib/modules/6.1/kernel/a.ko"] = "text"

@@ -158,7 +158,7 @@ func (k *Kernel) index(dir string, n *tree.Node) {
 // moduleName returns the canonical name for a file name, "dm_mod" for
 // "dm-mod.ko.xz": the kernel and its tools take dashes for underscores.
 func moduleName(file string) (string, bool) {
-	for _, ext := range []string{".ko", ".ko.xz", ".ko.zst"} {
+	for _, ext := range []string{".ko", ".ko.xz", ".ko.zst", ".ko.gz"} {
 		if name, ok := strings.CutSuffix(file, ext); ok && name != "" {
 			return canonical(name), true
 		}

@@ -10,6 +10,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 )
@@ -97,6 +98,12 @@ func Decompress(r io.Reader, ext string) ([]byte, error) {
 			return nil, fmt.Errorf("decompressing: %w", err)
 		}
 		r = x
+	case ".gz":
+		z, err := gzip.NewReader(r)
+		if err != nil {
+			return nil, fmt.Errorf("decompressing: %w", err)
+		}
+		r = z
 	case ".zst":
 		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {

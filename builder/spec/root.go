@@ -188,23 +188,6 @@ func (f *File) validateScript() error {
 	return nil
 }
 
-func (f *File) validateKernel() error {
-	k := f.Kernel
-	if k.Package != "" && !packagePattern.MatchString(f.expand(k.Package, "amd64")) {
-		return f.Bad("kernel.package", "%q is not a package name", k.Package)
-	}
-	other := k.Mirror != "" || k.Keyring != "" || len(k.Components) > 0 || len(k.Repositories) > 0
-	switch {
-	case f.Root.Packages != nil && (k.Suite != "" || other):
-		return f.Bad("kernel", "the kernel comes from the archive of root.packages").WithFix("keep kernel.package only")
-	case k.Suite != "":
-		return f.validateArchiveOf("kernel", f.PackageArchive())
-	case f.Root.Packages == nil && (k.Package != "" || other):
-		return f.Bad("kernel.suite", "missing").WithFix("name the suite that has the kernel's package, or remove kernel: then the root's own kernel is used")
-	}
-	return nil
-}
-
 // ResolveFor returns a path of the definition, with ${arch} replaced, as one
 // that can be opened.
 func (f *File) ResolveFor(a arch.Arch, path string) string {

@@ -44,6 +44,7 @@ func Schema(families []string) ([]byte, error) {
 	disk["persist"].Properties["size"].Pattern = `^([1-9][0-9]*(MiB|GiB|TiB)|rest)$`
 	disk["persist"].Properties["label"].Pattern = `^[A-Za-z0-9][A-Za-z0-9._-]{0,15}$`
 	addRootRules(root.Properties["root"])
+	root.Properties["kernel"].Properties["files"].Required = []string{"image"}
 	root.Properties["kernel"].Properties["modules"].Enum = []string{ModulesInRoot, ModulesInInitramfs}
 	user := root.Properties["users"].Items
 	user.Required = []string{"name"}

@@ -46,19 +46,6 @@ type Repository struct {
 	Keyring    string   `yaml:"keyring" doc:"OpenPGP keyring that signs it; default: as for the definition's own archive"`
 }
 
-// Kernel is the kernel's source.
-type Kernel struct {
-	Package    string   `yaml:"package" doc:"kernel image package or its meta package; ${arch} is replaced; default: linux-image-cloud-${arch} when the root comes from packages, else the root's own kernel"`
-	Suite      string   `yaml:"suite" doc:"the archive's suite with the package and systemd's EFI stub, when the root doesn't come from packages"`
-	Mirror     string   `yaml:"mirror" doc:"base URL of that archive; default: as for root.packages"`
-	Components []string `yaml:"components" doc:"its components; default: [main]"`
-	Keyring    string   `yaml:"keyring" doc:"OpenPGP keyring that signs it; default: as for root.packages"`
-
-	Repositories []Repository `yaml:"repositories" doc:"further suites, as for root.packages"`
-
-	Modules string `yaml:"modules" doc:"root: the root has all modules of the kernel, and their index for modprobe; initramfs: there are only those that booting needs; default: root"`
-}
-
 // Access sets the mode and the owner of one path.
 type Access struct {
 	Path  string `yaml:"path" doc:"path in the root"`

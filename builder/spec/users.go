@@ -89,10 +89,3 @@ func checkKey(line string) error {
 	}
 	return nil
 }
-
-func (f *File) validateModules() error {
-	if m := f.Kernel.Modules; m != ModulesInRoot && m != ModulesInInitramfs {
-		return f.Bad("kernel.modules", "%q is not a place", m).WithFix("use %s or %s", ModulesInRoot, ModulesInInitramfs)
-	}
-	return nil
-}

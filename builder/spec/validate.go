@@ -27,7 +27,7 @@ func (f *File) applyDefaults() {
 	if len(f.Cmdline) == 0 {
 		f.Cmdline = []string{"console=${console}"}
 	}
-	if f.Kernel.Package == "" && f.Root.Packages != nil {
+	if f.Kernel.Package == "" && f.Kernel.Files == nil && f.Root.Packages != nil {
 		f.Kernel.Package = "linux-image-cloud-${arch}"
 	}
 	f.Kernel.Modules = cmp.Or(f.Kernel.Modules, ModulesInRoot)
