@@ -18,6 +18,9 @@ type thresholds struct {
 	// logTime accepts the log's word for the time where there is no signed
 	// timestamp. Only Rekor v1 gives one.
 	logTime bool
+	// noTime asks for no time at all: a key, unlike a certificate, does not
+	// expire.
+	noTime bool
 }
 
 // verifier returns the verifier for a trust root.
@@ -25,9 +28,12 @@ func (t thresholds) verifier(trusted root.TrustedMaterial) (*verify.Verifier, er
 	// The predicate is read from the signed bytes; as a protobuf structure an
 	// SBOM would take many times its size.
 	options := []verify.VerifierOption{verify.WithoutStatementPredicate()}
-	if t.logTime {
+	switch {
+	case t.noTime:
+		options = append(options, verify.WithNoObserverTimestamps())
+	case t.logTime:
 		options = append(options, verify.WithObserverTimestamps(1))
-	} else {
+	default:
 		options = append(options, verify.WithSignedTimestamps(1))
 	}
 	if t.scts {
@@ -39,10 +45,12 @@ func (t thresholds) verifier(trusted root.TrustedMaterial) (*verify.Verifier, er
 	return verify.NewVerifier(trusted, options...)
 }
 
-// checker verifies bundles against a trust root and an identity.
+// checker verifies bundles against a trust root and an identity, or a key.
 type checker struct {
 	verifier *verify.Verifier
 	identity verify.PolicyOption
+	key      string // the key's name; empty for certificates
+	end      TrustEnd
 }
 
 // verdict is what a verified bundle says.
@@ -59,11 +67,14 @@ func (c checker) check(b *bundle.Bundle, digest []byte) (verdict, error) {
 	if err != nil {
 		return verdict{}, err
 	}
-	if result.Signature == nil || result.Signature.Certificate == nil {
-		return verdict{}, fmt.Errorf("the bundle has no certificate")
+	v := verdict{identity: c.key}
+	if c.key == "" {
+		if result.Signature == nil || result.Signature.Certificate == nil {
+			return verdict{}, fmt.Errorf("the bundle has no certificate")
+		}
+		cert := result.Signature.Certificate
+		v.identity, v.issuer = cert.SubjectAlternativeName, cert.Issuer
 	}
-	cert := result.Signature.Certificate
-	v := verdict{identity: cert.SubjectAlternativeName, issuer: cert.Issuer}
 	for _, t := range result.VerifiedTimestamps {
 		if t.Timestamp.After(v.time) {
 			v.time = t.Timestamp
@@ -86,7 +97,11 @@ func (s *Signer) selfCheck(b *protobundle.Bundle, p payload) error {
 	if err != nil {
 		return err
 	}
-	_, err = checker{verifier: v, identity: verify.WithoutIdentitiesUnsafe()}.check(parsed, p.subject)
+	c := checker{verifier: v, identity: verify.WithoutIdentitiesUnsafe()}
+	if s.key != nil {
+		c = checker{verifier: v, identity: verify.WithKey(), key: s.key.Name()}
+	}
+	_, err = c.check(parsed, p.subject)
 	return err
 }
 
@@ -106,6 +121,9 @@ func (s *Signer) own(id *identity, unlogged bool) (checker, error) {
 	v, err := s.required(unlogged).verifier(s.root)
 	if err != nil {
 		return checker{}, err
+	}
+	if s.key != nil {
+		return checker{verifier: v, identity: verify.WithKey(), key: id.name}, nil
 	}
 	exact, err := verify.NewShortCertificateIdentity(id.issuer, "", id.name, "")
 	if err != nil {

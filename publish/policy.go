@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/powernode/bootsmith/builder/fault"
 	"github.com/sigstore/sigstore-go/pkg/root"
@@ -21,6 +22,14 @@ type Policy struct {
 	// IdentityRegexp and IssuerRegexp (RE2) must match the whole of the
 	// certificate's subject alternative name and of the token issuer.
 	IdentityRegexp, IssuerRegexp string
+	// PublicKey (PEM), or when that is empty the file PublicKeyPath, is the key to
+	// verify with instead of an identity: then no pattern may be given, and the
+	// trust root may be missing. Without it, no time and no log entry is asked for.
+	PublicKey     []byte
+	PublicKeyPath string
+	// Now is the clock by which the trust root's end is warned of; nil means
+	// time.Now. Signatures are judged by their timestamps only.
+	Now func() time.Time
 	// RequirePredicates are predicate types of which a valid attestation must be
 	// attached, beside the signature, which is always required.
 	RequirePredicates []string
@@ -43,47 +52,57 @@ func strangers() []string {
 	}
 }
 
+// keyed tells whether signatures are verified with a key.
+func (p Policy) keyed() bool { return len(p.PublicKey) > 0 || p.PublicKeyPath != "" }
+
 // Check tells whether the patterns can be used. The warnings name what works
 // but is probably not what was meant.
 func (p Policy) Check() (warnings []string, err error) {
+	if p.keyed() {
+		if p.IdentityRegexp != "" || p.IssuerRegexp != "" {
+			return nil, fault.Inputf("reading the policy: it names a key and an identity").WithFix("give a key, or both patterns")
+		}
+		return nil, nil
+	}
 	for _, c := range []struct{ name, pattern string }{
 		{"identity", p.IdentityRegexp}, {"issuer", p.IssuerRegexp},
 	} {
-		warning, err := checkPattern(c.name, c.pattern)
+		more, err := checkPattern(c.name, c.pattern)
 		if err != nil {
 			return nil, err
 		}
-		if warning != "" {
-			warnings = append(warnings, warning)
-		}
+		warnings = append(warnings, more...)
 	}
 	return warnings, nil
 }
 
-func checkPattern(name, pattern string) (warning string, err error) {
+func checkPattern(name, pattern string) (warnings []string, err error) {
 	if strings.TrimSpace(pattern) == "" {
-		return "", fault.Inputf("reading the %s pattern: it is empty", name).WithFix("name who may sign")
+		return nil, fault.Inputf("reading the %s pattern: it is empty", name).WithFix("name who may sign")
 	}
 	if len(pattern) > maxPattern {
-		return "", fault.Inputf("reading the %s pattern: it has more than %d bytes", name, maxPattern)
+		return nil, fault.Inputf("reading the %s pattern: it has more than %d bytes", name, maxPattern)
 	}
 	// On its own first: `a)|(b` must not close the group that anchors it.
 	if _, err := regexp.Compile(pattern); err != nil {
-		return "", fault.Inputf("reading the %s pattern %q: %w", name, pattern, err)
+		return nil, fault.Inputf("reading the %s pattern %q: %w", name, pattern, err)
 	}
 	whole, err := regexp.Compile(anchored(pattern))
 	if err != nil {
-		return "", fault.Inputf("reading the %s pattern %q: %w", name, pattern, err)
+		return nil, fault.Inputf("reading the %s pattern %q: %w", name, pattern, err)
 	}
 	for _, s := range strangers() {
 		if whole.MatchString(s) {
-			return "", fault.Inputf("reading the %s pattern %q: it matches strangers such as %q", name, pattern, s).WithFix("name who may sign")
+			return nil, fault.Inputf("reading the %s pattern %q: it matches strangers such as %q", name, pattern, s).WithFix("name who may sign")
 		}
 	}
 	if i := looseDot(pattern); i >= 0 {
-		warning = fmt.Sprintf("the dot at byte %d of the %s pattern %q matches any character: write `\\.` for a dot", i+1, name, pattern)
+		warnings = append(warnings, fmt.Sprintf("the dot at byte %d of the %s pattern %q matches any character: write `\\.` for a dot", i+1, name, pattern))
 	}
-	return warning, nil
+	if w := hostWarning(name, pattern); w != "" {
+		warnings = append(warnings, w)
+	}
+	return warnings, nil
 }
 
 // anchored makes a pattern match whole strings only.
@@ -121,25 +140,74 @@ func looseDot(pattern string) int {
 	return -1
 }
 
-// compile returns the checker for the policy.
+// compile returns the checker for the policy, and its warnings.
 func (p Policy) compile() (checker, []string, error) {
 	warnings, err := p.Check()
 	if err != nil {
 		return checker{}, nil, err
 	}
+	var c checker
+	if p.keyed() {
+		c, err = p.compileKey()
+	} else {
+		c, err = p.compileIdentity()
+	}
+	if w := c.end.warning(p.now()); w != "" {
+		warnings = append(warnings, w)
+	}
+	return c, warnings, err
+}
+
+func (p Policy) now() time.Time {
+	if p.Now == nil {
+		return time.Now()
+	}
+	return p.Now()
+}
+
+func (p Policy) compileIdentity() (checker, error) {
 	trusted, err := p.trustedRoot()
 	if err != nil {
-		return checker{}, nil, err
+		return checker{}, err
 	}
 	identity, err := verify.NewShortCertificateIdentity("", anchored(p.IssuerRegexp), "", anchored(p.IdentityRegexp))
 	if err != nil {
-		return checker{}, nil, fault.Inputf("reading the identity and issuer patterns: %w", err)
+		return checker{}, fault.Inputf("reading the identity and issuer patterns: %w", err)
 	}
 	v, err := thresholds{scts: !p.AllowNoSCT, logs: !p.AllowNoLog, logTime: p.AllowLogTime}.verifier(trusted)
 	if err != nil {
-		return checker{}, nil, fault.Inputf("preparing to verify: %w", err)
+		return checker{}, fault.Inputf("preparing to verify: %w", err)
 	}
-	return checker{verifier: v, identity: verify.WithCertificateIdentity(identity)}, warnings, nil
+	return checker{verifier: v, identity: verify.WithCertificateIdentity(identity), end: findTrustEnd(trusted)}, nil
+}
+
+// compileKey returns the checker for a policy with a key.
+func (p Policy) compileKey() (checker, error) {
+	raw := p.PublicKey
+	if len(raw) == 0 {
+		var err error
+		if raw, err = readBounded(p.PublicKeyPath, maxKey); err != nil {
+			return checker{}, fault.Inputf("reading the public key: %w", err)
+		}
+	}
+	key, err := parsePublicKey(raw)
+	if err != nil {
+		return checker{}, fault.Inputf("reading the public key %q: %w", p.PublicKeyPath, err).WithFix("name the public key of who signed, not the private one")
+	}
+	need := thresholds{noTime: true}
+	var trusted root.TrustedMaterial
+	if len(p.TrustedRoot) > 0 || p.TrustedRootPath != "" {
+		if trusted, err = p.trustedRoot(); err != nil {
+			return checker{}, err
+		}
+		need = thresholds{logs: !p.AllowNoLog, logTime: p.AllowLogTime}
+	}
+	trusted = newKeyRoot(trusted, key)
+	v, err := need.verifier(trusted)
+	if err != nil {
+		return checker{}, fault.Inputf("preparing to verify: %w", err)
+	}
+	return checker{verifier: v, identity: verify.WithKey(), key: key.name, end: findTrustEnd(trusted)}, nil
 }
 
 func (p Policy) trustedRoot() (*root.TrustedRoot, error) {

@@ -2,12 +2,14 @@ package publish
 
 import (
 	"github.com/powernode/bootsmith/builder/manifest"
+	"github.com/powernode/bootsmith/builder/spec"
 )
 
 // Defaults of the provenance statement.
 const (
 	buildType        = "https://powernode.dev/bootsmith/build/v1"
 	defaultBuilderID = "https://powernode.dev/bootsmith"
+	lockName         = "platform.lock"
 )
 
 // Provenance is the SLSA provenance predicate, version 1
@@ -32,6 +34,7 @@ type ExternalParameters struct {
 	Family           string `json:"family"`
 	Revision         string `json:"revision"`
 	DefinitionSHA256 string `json:"definition_sha256"`
+	LockSHA256       string `json:"lock_sha256,omitempty"` // of the lock that gave the inputs
 }
 
 // InternalParameters are what the builder derived from that.
@@ -40,6 +43,7 @@ type InternalParameters struct {
 	Created    string            `json:"created"` // RFC 3339; the build epoch
 	Cmdline    string            `json:"cmdline"`
 	Tools      map[string]string `json:"tools"`
+	CI         *CIRun            `json:"ci,omitempty"`
 }
 
 // ResourceDescriptor is a package or image that went into the build, or a file
@@ -68,28 +72,6 @@ type ProvenanceMetadata struct {
 	InvocationID string `json:"invocationId"`
 }
 
-// Run says who runs the build, for the provenance statement.
-type Run struct {
-	// BuilderID is a URI; empty means Bootsmith's own.
-	BuilderID string
-	// InvocationID identifies the run, usually a job's URL; may be empty.
-	InvocationID string
-}
-
-// RunFromEnv fills Run from the variables that GitHub, Gitea and Forgejo
-// Actions set; outside of them it is empty.
-func RunFromEnv(getenv func(string) string) Run {
-	server, repo, id := getenv("GITHUB_SERVER_URL"), getenv("GITHUB_REPOSITORY"), getenv("GITHUB_RUN_ID")
-	if server == "" || repo == "" || id == "" {
-		return Run{}
-	}
-	url := server + "/" + repo + "/actions/runs/" + id
-	if attempt := getenv("GITHUB_RUN_ATTEMPT"); attempt != "" {
-		url += "/attempts/" + attempt
-	}
-	return Run{InvocationID: url}
-}
-
 func (a *artifact) provenance(run Run) Provenance {
 	m := a.build.manifest
 	p := Provenance{
@@ -97,9 +79,9 @@ func (a *artifact) provenance(run Run) Provenance {
 			BuildType: buildType,
 			ExternalParameters: ExternalParameters{
 				Platform: m.Platform, Arch: m.Arch, Family: a.family.Name,
-				Revision: m.GitSHA, DefinitionSHA256: m.DefinitionSHA256,
+				Revision: m.GitSHA, DefinitionSHA256: m.DefinitionSHA256, LockSHA256: m.LockSHA256,
 			},
-			InternalParameters:   InternalParameters{PlanDigest: m.PlanDigest, Created: stamp(m.Created), Cmdline: m.Cmdline, Tools: m.Tools},
+			InternalParameters:   InternalParameters{PlanDigest: m.PlanDigest, Created: stamp(m.Created), Cmdline: m.Cmdline, Tools: m.Tools, CI: run.CI},
 			ResolvedDependencies: dependencies(m),
 		},
 		RunDetails: RunDetails{
@@ -123,8 +105,16 @@ func version(m *manifest.Manifest) map[string]string {
 	return nil
 }
 
+// dependencies lists what went into the build: the definition, what it was locked
+// to, the base image and every package.
 func dependencies(m *manifest.Manifest) []ResourceDescriptor {
 	deps := []ResourceDescriptor{}
+	if m.DefinitionSHA256 != "" {
+		deps = append(deps, ResourceDescriptor{Name: spec.FileName, Digest: map[string]string{"sha256": m.DefinitionSHA256}})
+	}
+	if m.LockSHA256 != "" {
+		deps = append(deps, ResourceDescriptor{Name: lockName, Digest: map[string]string{"sha256": m.LockSHA256}})
+	}
 	if algorithm, hex, ok := cutDigest(m.BaseImageDigest); ok {
 		deps = append(deps, ResourceDescriptor{Name: "base image", Digest: map[string]string{algorithm: hex}})
 	}

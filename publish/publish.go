@@ -27,6 +27,9 @@ type Options struct {
 	Jobs int
 	// Cosign2 also writes signatures under the tags at which cosign 2 looks.
 	Cosign2 bool
+	// Resume only goes on with a publish of this very build that was begun before:
+	// see ReadAttempt.
+	Resume bool
 	// Progress, when set, is told what happens, by several goroutines at once.
 	Progress func(Event)
 }
@@ -38,7 +41,7 @@ type Options struct {
 //
 // The order is such that the index's tag appears last, when everything that it
 // names is in place and signed. When the signing services fail, what was pushed
-// stays.
+// stays, and Options.Resume signs what lacks signatures.
 func Publish(ctx context.Context, build Build, o Options) (*Publications, error) {
 	if o.Signer == nil {
 		return nil, fault.Inputf("publishing %q: no signer is given", build.Dir)
@@ -51,7 +54,25 @@ func Publish(ctx context.Context, build Build, o Options) (*Publications, error)
 	if err != nil {
 		return nil, err
 	}
+	attempt := newAttempt(o.Repository, builds)
+	if o.Resume {
+		begun, err := ReadAttempt(build.Dir)
+		if err != nil {
+			return nil, err
+		}
+		if err := begun.same(build.Dir, attempt); err != nil {
+			return nil, err
+		}
+	}
 	p := newPusher(repo, build.Dir, o)
+	// The first thing, which every manifest needs, shows that the registry takes
+	// any: what can't be begun can't be resumed.
+	if _, err := p.bytes(ctx, ocispec.MediaTypeEmptyJSON, ocispec.DescriptorEmptyJSON.Data); err != nil {
+		return nil, err
+	}
+	if err := attempt.write(build.Dir); err != nil {
+		return nil, err
+	}
 	manifests, err := p.push(ctx, arts)
 	if err != nil {
 		return nil, err
@@ -86,9 +107,6 @@ func Publish(ctx context.Context, build Build, o Options) (*Publications, error)
 // push sends the files of all artifacts, and the manifests of those that need no
 // signature in them. It returns the manifests in the artifacts' order, with gaps.
 func (p *pusher) push(ctx context.Context, arts []*artifact) ([]packed, error) {
-	if _, err := p.bytes(ctx, ocispec.MediaTypeEmptyJSON, ocispec.DescriptorEmptyJSON.Data); err != nil {
-		return nil, err
-	}
 	manifests := make([]packed, len(arts))
 	var all []file
 	for i, art := range arts {

@@ -15,15 +15,19 @@ type services struct {
 	fulcio root.Service
 	logs   []root.Service
 	tsas   []root.Service
+	keyed  bool // signatures are made with a key that doesn't expire
 }
 
 // selectServices picks what is valid now, newest API first, as the signing
-// configuration asks.
-func selectServices(c *root.SigningConfig, now time.Time) (services, error) {
-	var s services
+// configuration asks. Who signs with a key of their own needs no certificate
+// authority.
+func selectServices(c *root.SigningConfig, now time.Time, keyed bool) (services, error) {
+	s := services{keyed: keyed}
 	var err error
-	if s.fulcio, err = root.SelectService(c.FulcioCertificateAuthorityURLs(), sign.FulcioAPIVersions, now); err != nil {
-		return s, fmt.Errorf("choosing a certificate authority: %w", err)
+	if !keyed {
+		if s.fulcio, err = root.SelectService(c.FulcioCertificateAuthorityURLs(), sign.FulcioAPIVersions, now); err != nil {
+			return s, fmt.Errorf("choosing a certificate authority: %w", err)
+		}
 	}
 	if urls := c.RekorLogURLs(); len(urls) > 0 {
 		if s.logs, err = root.SelectServices(urls, c.RekorLogURLsConfig(), sign.RekorAPIVersions, now); err != nil {
@@ -35,7 +39,7 @@ func selectServices(c *root.SigningConfig, now time.Time) (services, error) {
 			return s, fmt.Errorf("choosing a timestamp authority: %w", err)
 		}
 	}
-	if len(s.logs)+len(s.tsas) == 0 {
+	if len(s.logs)+len(s.tsas) == 0 && !keyed {
 		return s, fmt.Errorf("the signing configuration names neither a transparency log nor a timestamp authority: nothing would prove when a signature was made")
 	}
 	return s, nil
@@ -66,7 +70,8 @@ func (s services) clients(ctx context.Context, base http.RoundTripper) clients {
 }
 
 // omissible tells whether the entry of a log can be left out of a bundle: it is
-// of a version that older clients can't read, and something else gives the time.
+// of a version that older clients can't read, and the time is given by something
+// else or needed by nobody.
 func (s services) omissible(log int) bool {
-	return len(s.tsas) > 0 && s.logs[log].MajorAPIVersion >= 2
+	return (s.keyed || len(s.tsas) > 0) && s.logs[log].MajorAPIVersion >= 2
 }

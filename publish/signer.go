@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
@@ -29,6 +28,10 @@ type SignerOptions struct {
 	SigningConfig, TrustedRoot string
 	// Token identifies the signer.
 	Token TokenSource
+	// Key, when set, signs in place of an identity: no token is needed and no
+	// certificate is asked for. Then both files may be missing; when they are
+	// given, signatures are witnessed by their timestamp authorities and logs.
+	Key *Key
 	// Transport sends the requests; nil means http.DefaultTransport.
 	Transport http.RoundTripper
 	// Now is the clock; nil means time.Now.
@@ -36,13 +39,14 @@ type SignerOptions struct {
 }
 
 // Signer signs keylessly: with a key that lives for minutes and a certificate
-// that binds it to an identity. It is safe for use by several goroutines, which
-// then share key and certificate.
+// that binds it to an identity; or, when asked to, with a key of the user's own.
+// It is safe for use by several goroutines, which then share key and certificate.
 type Signer struct {
 	services  services
 	root      root.TrustedMaterial
 	checks    thresholds
 	token     TokenSource
+	key       *Key // nil for keyless signing
 	transport http.RoundTripper
 	now       func() time.Time
 
@@ -53,37 +57,59 @@ type Signer struct {
 // identity is a key and who it belongs to.
 type identity struct {
 	key    *keypair
-	cert   *x509.Certificate
-	name   string // the certificate's subject alternative name
-	issuer string // of the token
+	cert   *x509.Certificate // nil for a key of the user's own
+	name   string            // the certificate's subject alternative name, or the key's name
+	issuer string            // of the token
 	until  time.Time
 }
 
 // NewSigner reads the signing configuration and the trust root. It contacts
 // nobody.
 func NewSigner(o SignerOptions) (*Signer, error) {
-	s := &Signer{token: o.Token, transport: o.Transport, now: o.Now}
+	s := &Signer{token: o.Token, key: o.Key, transport: o.Transport, now: o.Now}
 	if s.now == nil {
 		s.now = time.Now
 	}
 	if s.transport == nil {
 		s.transport = http.DefaultTransport
 	}
-	if s.token == nil {
+	if s.token == nil && s.key == nil {
 		return nil, fault.Inputf("preparing to sign: no source of identity tokens is given")
+	}
+	if s.key != nil && o.SigningConfig == "" && o.TrustedRoot == "" {
+		s.checks.noTime = true
+		return s, s.trustKey(nil)
 	}
 	config, err := root.NewSigningConfigFromPath(o.SigningConfig)
 	if err != nil {
 		return nil, fault.Inputf("reading the signing configuration %q: %w", o.SigningConfig, err).WithFix("name Sigstore's signing_config.json")
 	}
-	if s.root, err = root.NewTrustedRootFromPath(o.TrustedRoot); err != nil {
+	trusted, err := root.NewTrustedRootFromPath(o.TrustedRoot)
+	if err != nil {
 		return nil, fault.Inputf("reading the trust root %q: %w", o.TrustedRoot, err).WithFix("name Sigstore's trusted_root.json")
 	}
-	if s.services, err = selectServices(config, s.now()); err != nil {
+	if s.services, err = selectServices(config, s.now(), s.key != nil); err != nil {
 		return nil, fault.Inputf("reading the signing configuration %q: %w", o.SigningConfig, err)
 	}
-	s.checks = thresholds{scts: len(s.root.CTLogs()) > 0, logs: len(s.services.logs) > 0, logTime: len(s.services.tsas) == 0}
+	s.checks = thresholds{logs: len(s.services.logs) > 0, logTime: len(s.services.tsas) == 0}
+	if s.key != nil {
+		s.checks.noTime = len(s.services.tsas) == 0
+		return s, s.trustKey(trusted)
+	}
+	s.root, s.checks.scts = trusted, len(trusted.CTLogs()) > 0
 	return s, nil
+}
+
+// trustKey makes the key the signer and, beside a trust root's logs and timestamp
+// authorities, what its signatures are verified with.
+func (s *Signer) trustKey(trusted root.TrustedMaterial) error {
+	public, err := parsePublicKey(s.key.pair.publicPEM())
+	if err != nil {
+		return err
+	}
+	s.root = newKeyRoot(trusted, public)
+	s.id = &identity{key: s.key.pair, name: s.key.Name()}
+	return nil
 }
 
 // certificateLeft is how long a certificate must still be valid to be used.
@@ -101,7 +127,7 @@ func usableUntil(cert *x509.Certificate, got time.Time) time.Time {
 func (s *Signer) identity(ctx context.Context) (*identity, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.id != nil && s.now().Before(s.id.until) {
+	if s.id != nil && (s.key != nil || s.now().Before(s.id.until)) {
 		return s.id, nil
 	}
 	got := s.now()
@@ -188,11 +214,9 @@ func (s *Signer) bundle(ctx context.Context, p payload) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
-	b := &protobundle.Bundle{MediaType: BundleMediaType, VerificationMaterial: &protobundle.VerificationMaterial{
-		Content: &protobundle.VerificationMaterial_Certificate{Certificate: &protocommon.X509Certificate{RawBytes: id.cert.Raw}},
-	}}
+	b := &protobundle.Bundle{MediaType: BundleMediaType, VerificationMaterial: id.material()}
 	p.fill(b, signature)
-	if err := s.witness(ctx, b, signature, id.cert, p.unlogged); err != nil {
+	if err := s.witness(ctx, b, signature, id, p.unlogged); err != nil {
 		return nil, err
 	}
 	if err := s.selfCheck(b, p); err != nil {
@@ -205,8 +229,29 @@ func (s *Signer) bundle(ctx context.Context, p payload) ([]byte, error) {
 	return raw, nil
 }
 
+// material says with what the identity's signatures are verified: its
+// certificate, or a hint to the key that the verifier has.
+func (id *identity) material() *protobundle.VerificationMaterial {
+	if id.cert == nil {
+		return &protobundle.VerificationMaterial{Content: &protobundle.VerificationMaterial_PublicKey{
+			PublicKey: &protocommon.PublicKeyIdentifier{Hint: string(id.key.GetHint())},
+		}}
+	}
+	return &protobundle.VerificationMaterial{Content: &protobundle.VerificationMaterial_Certificate{
+		Certificate: &protocommon.X509Certificate{RawBytes: id.cert.Raw},
+	}}
+}
+
+// public returns the identity's certificate or public key, PEM.
+func (id *identity) public() []byte {
+	if id.cert == nil {
+		return id.key.publicPEM()
+	}
+	return certificatePEM(id.cert.Raw)
+}
+
 // witness adds the timestamps and the log entries.
-func (s *Signer) witness(ctx context.Context, b *protobundle.Bundle, signature []byte, cert *x509.Certificate, unlogged bool) error {
+func (s *Signer) witness(ctx context.Context, b *protobundle.Bundle, signature []byte, id *identity, unlogged bool) error {
 	c := s.services.clients(ctx, s.transport)
 	for i, tsa := range c.tsas {
 		token, err := tsa.GetTimestamp(ctx, signature)
@@ -219,12 +264,11 @@ func (s *Signer) witness(ctx context.Context, b *protobundle.Bundle, signature [
 		data := b.VerificationMaterial.TimestampVerificationData
 		data.Rfc3161Timestamps = append(data.Rfc3161Timestamps, &protocommon.RFC3161SignedTimestamp{SignedTimestamp: token})
 	}
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
 	for i, log := range c.logs {
 		if unlogged && s.services.omissible(i) {
 			continue
 		}
-		if err := log.GetTransparencyLogEntry(ctx, certPEM, b); err != nil {
+		if err := log.GetTransparencyLogEntry(ctx, id.public(), b); err != nil {
 			return signError(fmt.Errorf("entering a signature in the log %s: %w", s.services.logs[i].URL, err))
 		}
 	}
@@ -236,5 +280,5 @@ func signError(err error) *fault.Error {
 	if errors.As(err, &e) {
 		return e
 	}
-	return (&fault.Error{Class: fault.Remote, Err: err}).WithFix("publish again when the signing service answers: what was pushed stays")
+	return (&fault.Error{Class: fault.Remote, Err: err}).WithFix("run `bootsmith publish --resume` when the signing service answers: what was pushed stays")
 }

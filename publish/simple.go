@@ -45,7 +45,7 @@ func simpleText(manifest ocispec.Descriptor) []byte {
 // signSimple makes sure that a manifest has a signature of this identity that
 // cosign 2 can read. Signatures of others under the same tag stay.
 func (a *attester) signSimple(ctx context.Context, manifest ocispec.Descriptor, name string) error {
-	if len(a.signer.services.tsas) == 0 {
+	if len(a.signer.services.tsas) == 0 && a.signer.key == nil {
 		return fmt.Errorf("signing %s for cosign 2: the signing configuration names no timestamp authority", name)
 	}
 	tag := simpleTag(manifest)
@@ -108,24 +108,37 @@ func (a *attester) simpleLayer(ctx context.Context, text []byte) (ocispec.Descri
 	if err := protojson.Unmarshal(raw, b); err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("reading the new signature: %w", err)
 	}
-	der := b.GetVerificationMaterial().GetCertificate().GetRawBytes()
-	chain, err := a.chain(der)
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	stamps := b.GetVerificationMaterial().GetTimestampVerificationData().GetRfc3161Timestamps()
-	stamp, err := json.Marshal(map[string][]byte{"SignedRFC3161Timestamp": stamps[0].GetSignedTimestamp()})
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
 	desc, err := a.bytes(ctx, simpleMediaType, text)
-	desc.Annotations = map[string]string{
-		simpleSignature:   base64.StdEncoding.EncodeToString(b.GetMessageSignature().GetSignature()),
-		simpleCertificate: string(certificatePEM(der)),
-		simpleChain:       string(chain),
-		simpleTimestamp:   string(stamp),
+	if err != nil {
+		return ocispec.Descriptor{}, err
 	}
-	return desc, err
+	desc.Annotations, err = a.simpleProofs(b.GetVerificationMaterial())
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	desc.Annotations[simpleSignature] = base64.StdEncoding.EncodeToString(b.GetMessageSignature().GetSignature())
+	return desc, nil
+}
+
+// simpleProofs returns the annotations with the certificate, its chain and the
+// timestamp. A key of the user's own has none of them but perhaps the last.
+func (a *attester) simpleProofs(m *protobundle.VerificationMaterial) (map[string]string, error) {
+	proofs := map[string]string{}
+	if der := m.GetCertificate().GetRawBytes(); der != nil {
+		chain, err := a.chain(der)
+		if err != nil {
+			return nil, err
+		}
+		proofs[simpleCertificate], proofs[simpleChain] = string(certificatePEM(der)), string(chain)
+	}
+	if stamps := m.GetTimestampVerificationData().GetRfc3161Timestamps(); len(stamps) > 0 {
+		stamp, err := json.Marshal(map[string][]byte{"SignedRFC3161Timestamp": stamps[0].GetSignedTimestamp()})
+		if err != nil {
+			return nil, err
+		}
+		proofs[simpleTimestamp] = string(stamp)
+	}
+	return proofs, nil
 }
 
 // chain returns the certificates from a signing certificate's issuer to its root.
@@ -182,18 +195,12 @@ func (a *attester) isOwnSimple(l ocispec.Descriptor, text []byte) bool {
 		return false
 	}
 	signature, err := base64.StdEncoding.DecodeString(l.Annotations[simpleSignature])
-	block, _ := pem.Decode([]byte(l.Annotations[simpleCertificate]))
-	var stamp struct{ SignedRFC3161Timestamp []byte }
-	if err != nil || block == nil || json.Unmarshal([]byte(l.Annotations[simpleTimestamp]), &stamp) != nil {
+	material, ok := a.simpleMaterial(l)
+	if err != nil || !ok {
 		return false
 	}
 	p := payload{digest: sum[:], subject: sum[:]}
-	b := &protobundle.Bundle{MediaType: BundleMediaType, VerificationMaterial: &protobundle.VerificationMaterial{
-		Content: &protobundle.VerificationMaterial_Certificate{Certificate: &protocommon.X509Certificate{RawBytes: block.Bytes}},
-		TimestampVerificationData: &protobundle.TimestampVerificationData{
-			Rfc3161Timestamps: []*protocommon.RFC3161SignedTimestamp{{SignedTimestamp: stamp.SignedRFC3161Timestamp}},
-		},
-	}}
+	b := &protobundle.Bundle{MediaType: BundleMediaType, VerificationMaterial: material}
 	p.fill(b, signature)
 	parsed, err := bundle.NewBundle(b)
 	if err != nil {
@@ -201,4 +208,29 @@ func (a *attester) isOwnSimple(l ocispec.Descriptor, text []byte) bool {
 	}
 	_, err = a.ownFile.check(parsed, p.subject)
 	return err == nil
+}
+
+// simpleMaterial reads a layer's annotations back; ok is false when they are not
+// such as this signer writes.
+func (a *attester) simpleMaterial(l ocispec.Descriptor) (m *protobundle.VerificationMaterial, ok bool) {
+	m = &protobundle.VerificationMaterial{}
+	if a.signer.key != nil {
+		m = a.signer.id.material()
+	} else {
+		block, _ := pem.Decode([]byte(l.Annotations[simpleCertificate]))
+		if block == nil {
+			return nil, false
+		}
+		m.Content = &protobundle.VerificationMaterial_Certificate{Certificate: &protocommon.X509Certificate{RawBytes: block.Bytes}}
+	}
+	if text := l.Annotations[simpleTimestamp]; text != "" {
+		var stamp struct{ SignedRFC3161Timestamp []byte }
+		if json.Unmarshal([]byte(text), &stamp) != nil {
+			return nil, false
+		}
+		m.TimestampVerificationData = &protobundle.TimestampVerificationData{
+			Rfc3161Timestamps: []*protocommon.RFC3161SignedTimestamp{{SignedTimestamp: stamp.SignedRFC3161Timestamp}},
+		}
+	}
+	return m, true
 }

@@ -79,8 +79,8 @@ func sameStatement(signed, fresh []byte) bool {
 	return errA == nil && errB == nil && a != nil && reflect.DeepEqual(a, b)
 }
 
-// withoutRun decodes a provenance statement without runDetails.metadata; it
-// returns nil for other statements.
+// withoutRun decodes a provenance statement without what differs from one run to
+// the next; it returns nil for other statements.
 func withoutRun(raw []byte) (map[string]any, error) {
 	s, err := parseStatement(raw)
 	if err != nil || s.PredicateType != PredicateProvenance {
@@ -95,6 +95,11 @@ func withoutRun(raw []byte) (map[string]any, error) {
 	if p, ok := m["predicate"].(map[string]any); ok {
 		if run, ok := p["runDetails"].(map[string]any); ok {
 			delete(run, "metadata")
+		}
+		if definition, ok := p["buildDefinition"].(map[string]any); ok {
+			if internal, ok := definition["internalParameters"].(map[string]any); ok {
+				delete(internal, "ci")
+			}
 		}
 	}
 	return m, nil

@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/powernode/bootsmith/builder/fault"
 )
@@ -18,6 +20,9 @@ const audience = "sigstore"
 
 // maxToken bounds an identity token and the answer that carries one, in bytes.
 const maxToken = 64 << 10
+
+// maxUnix is the last second of the year 9999.
+const maxUnix = 253402300799
 
 // TokenSource returns a fresh OIDC identity token. Tokens live for minutes, so
 // it is asked again whenever one is needed.
@@ -34,6 +39,8 @@ type TokenOptions struct {
 	// Getenv looks up SIGSTORE_ID_TOKEN and ACTIONS_ID_TOKEN_REQUEST_URL and
 	// _TOKEN.
 	Getenv func(name string) string
+	// Now is the clock, for telling that a token has expired; nil means time.Now.
+	Now func() time.Time
 	// Transport sends the request for an Actions token; nil means
 	// http.DefaultTransport.
 	Transport http.RoundTripper
@@ -46,18 +53,22 @@ func (o TokenOptions) Source() (TokenSource, error) {
 	if env == nil {
 		env = func(string) string { return "" }
 	}
+	now := o.Now
+	if now == nil {
+		now = time.Now
+	}
 	requestURL, requestToken := env("ACTIONS_ID_TOKEN_REQUEST_URL"), env("ACTIONS_ID_TOKEN_REQUEST_TOKEN")
 	switch {
 	case o.Token != "":
-		return fixedToken(o.Token, "--identity-token"), nil
+		return fixedToken(o.Token, "--identity-token", now), nil
 	case o.File != "":
-		return fileToken(o.File), nil
+		return fileToken(o.File, now), nil
 	case env("SIGSTORE_ID_TOKEN") != "":
-		return fixedToken(env("SIGSTORE_ID_TOKEN"), "SIGSTORE_ID_TOKEN"), nil
+		return fixedToken(env("SIGSTORE_ID_TOKEN"), "SIGSTORE_ID_TOKEN", now), nil
 	case o.Command != "" && o.Run != nil:
-		return commandToken(o.Command, o.Run), nil
+		return commandToken(o.Command, o.Run, now), nil
 	case requestURL != "" && requestToken != "":
-		return actionsToken(requestURL, requestToken, o.Transport), nil
+		return actionsToken(requestURL, requestToken, o.Transport, now), nil
 	}
 	return nil, fault.Inputf("looking for an identity token to sign with: there is none").WithFix(
 		"give --identity-token or --identity-token-file, set SIGSTORE_ID_TOKEN, give --identity-token-command, " +
@@ -65,44 +76,62 @@ func (o TokenOptions) Source() (TokenSource, error) {
 			"`permissions: id-token: write` on GitHub, `enable-openid-connect: true` on Forgejo; Gitea has none yet)")
 }
 
-func fixedToken(token, name string) TokenSource {
-	return func(context.Context) (string, error) { return checkToken([]byte(token), name) }
+func fixedToken(token, name string, now func() time.Time) TokenSource {
+	return func(context.Context) (string, error) { return checkToken([]byte(token), name, now()) }
 }
 
-func fileToken(path string) TokenSource {
+func fileToken(path string, now func() time.Time) TokenSource {
 	return func(context.Context) (string, error) {
 		raw, err := readBounded(path, maxToken)
 		if err != nil {
 			return "", fault.Inputf("reading the identity token: %w", err)
 		}
-		return checkToken(raw, path)
+		return checkToken(raw, path, now())
 	}
 }
 
-func commandToken(command string, run func(context.Context, string) ([]byte, error)) TokenSource {
+func commandToken(command string, run func(context.Context, string) ([]byte, error), now func() time.Time) TokenSource {
 	return func(ctx context.Context) (string, error) {
 		raw, err := run(ctx, command)
 		if err != nil {
 			return "", fault.Inputf("running the identity token command: %w", err)
 		}
-		return checkToken(raw, "the output of --identity-token-command")
+		return checkToken(raw, "the output of --identity-token-command", now())
 	}
 }
 
-// checkToken refuses what is no JSON Web Token, without repeating it: a token
-// is a secret.
-func checkToken(raw []byte, where string) (string, error) {
+// checkToken refuses what is no JSON Web Token or has expired, without repeating
+// it: a token is a secret.
+func checkToken(raw []byte, where string, now time.Time) (string, error) {
 	token := strings.TrimSpace(string(raw))
 	parts := strings.Split(token, ".")
 	if len(token) > maxToken || len(parts) != 3 || parts[0] == "" || parts[1] == "" || parts[2] == "" || strings.ContainsAny(token, " \t\r\n") {
 		return "", fault.Inputf("reading the identity token from %s: it is not a JSON Web Token", where)
 	}
+	if expiry := tokenExpiry(parts[1]); !expiry.IsZero() && !now.Before(expiry) {
+		return "", fault.Inputf("reading the identity token from %s: it expired at %s", where, expiry.UTC().Format(time.RFC3339)).
+			WithFix("get a new one; a job that is longer than a token lives needs a source that is asked again: " +
+				"a file that is kept fresh, --identity-token-command, or the job's token service")
+	}
 	return token, nil
+}
+
+// tokenExpiry reads a token's exp claim (RFC 7519 section 4.1.4), without
+// verifying anything; the zero time when there is none.
+func tokenExpiry(payload string) time.Time {
+	raw, err := base64.RawURLEncoding.DecodeString(payload)
+	var claims struct {
+		Expiry float64 `json:"exp"`
+	}
+	if err != nil || json.Unmarshal(raw, &claims) != nil || claims.Expiry <= 0 || claims.Expiry > maxUnix {
+		return time.Time{}
+	}
+	return time.Unix(int64(claims.Expiry), 0)
 }
 
 // actionsToken asks the job's runner for a token, the way that GitHub documents
 // ("Methods for requesting the OIDC token") and Forgejo shares.
-func actionsToken(requestURL, bearer string, transport http.RoundTripper) TokenSource {
+func actionsToken(requestURL, bearer string, transport http.RoundTripper, now func() time.Time) TokenSource {
 	if transport == nil {
 		transport = http.DefaultTransport
 	}
@@ -112,7 +141,7 @@ func actionsToken(requestURL, bearer string, transport http.RoundTripper) TokenS
 		if err != nil {
 			return "", fault.Default(fault.Remote, fmt.Errorf("asking the Actions runner for an identity token: %w", err))
 		}
-		return checkToken(raw, "the Actions runner")
+		return checkToken(raw, "the Actions runner", now())
 	}
 }
 

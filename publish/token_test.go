@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"encoding/base64"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/powernode/bootsmith/builder/fault"
 )
@@ -77,7 +79,7 @@ func TestTokenLadder(t *testing.T) {
 
 func TestTokensAreNotRepeated(t *testing.T) {
 	for name, bad := range map[string]string{"two parts": "secret.part", "spaces": "a b.c.secret", "empty part": "secret..x", "long": strings.Repeat("secret", 20000) + ".a.b"} {
-		_, err := checkToken([]byte(bad), "a file")
+		_, err := checkToken([]byte(bad), "a file", time.Now())
 		if fault.ClassOf(err) != fault.Input || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: error %v", name, err)
 		}
@@ -99,13 +101,27 @@ func TestActionsTokenIsStrict(t *testing.T) {
 			w.WriteHeader(c.status)
 			io.WriteString(w, c.body)
 		}))
-		token, err := actionsToken(server.URL, "secret-bearer", nil)(t.Context())
+		token, err := actionsToken(server.URL, "secret-bearer", nil, time.Now)(t.Context())
 		if err == nil || token != "" || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), testToken) && c.status != http.StatusUnauthorized {
 			t.Errorf("%s: token %q, error %v", name, token, err)
 		}
 		server.Close()
 	}
-	if _, err := actionsToken("::", "x", nil)(t.Context()); err == nil {
+	if _, err := actionsToken("::", "x", nil, time.Now)(t.Context()); err == nil {
 		t.Error("a malformed URL was taken")
+	}
+}
+
+func TestExpiredTokensAreRefused(t *testing.T) {
+	payload := func(claims string) string { return base64.RawURLEncoding.EncodeToString([]byte(claims)) }
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	for claims, expired := range map[string]bool{
+		`{"exp":1795348799}`: true, `{"exp":1795348800}`: true, `{"exp":1795348801}`: false, `{"exp":1795348801.5}`: false,
+		`{}`: false, `{"exp":"soon"}`: false, `{"exp":1e300}`: false, `{"exp":-1}`: false, `nonsense`: false,
+	} {
+		_, err := checkToken([]byte("eyJ9."+payload(claims)+".c2ln"), "a file", now)
+		if (err != nil) != expired || expired && (fault.ClassOf(err) != fault.Input || !strings.Contains(err.Error(), "expired at 2026-11-22T")) {
+			t.Errorf("%s: error %v, expired: %v", claims, err, expired)
+		}
 	}
 }

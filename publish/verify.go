@@ -36,8 +36,10 @@ type Result struct {
 	Publication *PublicationPredicate
 	// SBOMs are the digests of the referrers with an SPDX or CycloneDX SBOM.
 	SBOMs []string
-	// Warnings are about the policy.
+	// Warnings are about the policy and the trust root.
 	Warnings []string
+	// TrustEnd is when the trust root ends.
+	TrustEnd TrustEnd
 }
 
 // Layer is a file of an artifact.
@@ -112,7 +114,7 @@ func verifyIn(ctx context.Context, t target, reference, name string, p Policy) (
 	if err != nil {
 		return nil, refuse(DigestMismatch, "reading the manifest %s: %w", name, err)
 	}
-	result.Warnings = warnings
+	result.Warnings, result.TrustEnd = warnings, c.end
 	bundles, err := bundlesOf(ctx, t, desc)
 	if err != nil {
 		return nil, readingRefused("fetching the signatures of "+name, err)

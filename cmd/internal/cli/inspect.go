@@ -44,9 +44,7 @@ With --lint, the root of an OCI image is checked by the fourteen rules of
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&flags.identity, "identity-regexp", "", "who may sign: pattern for the certificate's subject")
-	f.StringVar(&flags.issuer, "issuer-regexp", "", "pattern for the issuer of the signer's identity token")
-	f.StringVar(&flags.trustedRoot, "trusted-root", "", "Sigstore trusted_root.json (default: "+TrustedRootVariable+")")
+	flags.registerTrust(f)
 	f.BoolVar(&flags.json, "json", false, "print one JSON object per argument")
 	f.BoolVar(&flags.lint, "lint", false, "check an OCI image by the rules of bootc container lint")
 	f.BoolVar(&flags.fatalWarnings, "fatal-warnings", false, "with --lint: let warnings fail, too")

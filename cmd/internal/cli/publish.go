@@ -18,6 +18,8 @@ const (
 	RepositoryVariable    = "BOOTSMITH_REPOSITORY"
 	SigningConfigVariable = "BOOTSMITH_SIGNING_CONFIG"
 	TrustedRootVariable   = "BOOTSMITH_TRUSTED_ROOT"
+	// KeyPassphraseVariable is cosign's own.
+	KeyPassphraseVariable = "COSIGN_PASSWORD"
 )
 
 // publishFlags are the flags of every verb that publishes, beside --file,
@@ -25,6 +27,7 @@ const (
 type publishFlags struct {
 	repository, signingConfig, trustedRoot string
 	token, tokenFile, tokenCommand         string
+	key, keyPassphrase                     string
 	cosign2                                bool
 	uploads                                int
 	registry                               registryFlags
@@ -38,6 +41,8 @@ func (p *publishFlags) register(c *cobra.Command) {
 	f.StringVar(&p.token, "identity-token", "", "OIDC identity token to sign with; others on the machine may see it, a file is better")
 	f.StringVar(&p.tokenFile, "identity-token-file", "", "file with the identity token, read for each use")
 	f.StringVar(&p.tokenCommand, "identity-token-command", "", "program and arguments, split at spaces, that print the identity token")
+	f.StringVar(&p.key, "key", "", "sign with this private key (PEM, P-256) instead of an identity; the signing services may be left out")
+	f.StringVar(&p.keyPassphrase, "key-passphrase-file", "", "file with the key's passphrase (default: "+KeyPassphraseVariable+")")
 	f.BoolVar(&p.cosign2, "cosign-2-signatures", false, "also write the .sig tags that cosign 2 verifies")
 	f.IntVar(&p.uploads, "uploads", 4, "files to send at a time")
 }
@@ -46,19 +51,32 @@ func newPublish(env Env) *cobra.Command {
 	var flags publishFlags
 	var file, output string
 	var arches []string
+	var resume bool
 	c := &cobra.Command{
 		Use:   "publish",
 		Short: "Push a build to a registry, sign and attest it",
 		Long: `Pushes what build wrote, signs each artifact keylessly, attaches SBOM,
 provenance and publication statements, and writes publication.json into the
-output folder. What is in the registry already is not sent again.`,
+output folder. What is in the registry already is not sent again, and what is
+signed already is not signed again.
+
+When it was interrupted, or a signing service was down, what was pushed stays.
+--resume goes on with the same build, architectures and repository, and refuses
+when the build has changed since.`,
 		Example: "  bootsmith publish --repository registry.example.com/acme/images --signing-config signing_config.json --trusted-root trusted_root.json",
 		RunE: func(c *cobra.Command, _ []string) error {
-			repository, err := pickRepository(env, flags.repository, file)
+			build := publish.Build{Dir: output, Arches: arches}
+			var repository string
+			var err error
+			if resume {
+				repository, build.Arches, err = resumed(output, flags.repository, arches)
+			} else {
+				repository, err = pickRepository(env, flags.repository, file)
+			}
 			if err != nil {
 				return err
 			}
-			pubs, err := runPublish(c.Context(), env, flags, repository, publish.Build{Dir: output, Arches: arches})
+			pubs, err := runPublish(c.Context(), env, flags, repository, build, resume)
 			if err != nil {
 				return fault.Default(fault.Remote, err)
 			}
@@ -68,9 +86,25 @@ output folder. What is in the registry already is not sent again.`,
 	c.Flags().StringVarP(&file, "file", "f", spec.FileName, "platform definition, for its publish.repository")
 	c.Flags().StringVarP(&output, "output-dir", "o", "build", "folder that build wrote")
 	c.Flags().StringSliceVar(&arches, "arch", nil, "architectures to publish (default: all that were built)")
+	c.Flags().BoolVar(&resume, "resume", false, "go on with an earlier publish of this build")
 	flags.register(c)
 	flags.registry.register(c)
 	return c
+}
+
+// resumed returns where an earlier publish was going, and with what.
+func resumed(output, repository string, arches []string) (string, []string, error) {
+	if len(arches) > 0 {
+		return "", nil, fault.Inputf("resuming a publish: --arch is given").WithFix("leave it out: the architectures are those of the earlier publish")
+	}
+	begun, err := publish.ReadAttempt(output)
+	if err != nil {
+		return "", nil, err
+	}
+	if repository == "" {
+		repository = begun.Repository
+	}
+	return repository, begun.Arches(), nil
 }
 
 // pickRepository returns the flag's, the environment's or the definition's
@@ -93,7 +127,7 @@ func pickRepository(env Env, flag, file string) (string, error) {
 }
 
 // runPublish publishes a build and writes publication.json.
-func runPublish(ctx context.Context, env Env, flags publishFlags, repository string, build publish.Build) (*publish.Publications, error) {
+func runPublish(ctx context.Context, env Env, flags publishFlags, repository string, build publish.Build, resume bool) (*publish.Publications, error) {
 	signer, err := newSigner(env, flags)
 	if err != nil {
 		return nil, err
@@ -104,38 +138,13 @@ func runPublish(ctx context.Context, env Env, flags publishFlags, repository str
 	}
 	pubs, err := publish.Publish(ctx, build, publish.Options{
 		Repository: strings.TrimSuffix(repository, "/"), Access: access,
-		Signer: signer, Cosign2: flags.cosign2, Run: publish.RunFromEnv(env.Getenv), Jobs: flags.uploads,
+		Signer: signer, Cosign2: flags.cosign2, Run: publish.RunFromEnv(env.Getenv), Jobs: flags.uploads, Resume: resume,
 		Progress: newPublishReporter(env),
 	})
 	if err != nil {
 		return nil, err
 	}
 	return pubs, pubs.Write(build.Dir)
-}
-
-func newSigner(env Env, flags publishFlags) (*publish.Signer, error) {
-	signingConfig := firstOf(flags.signingConfig, env.Getenv(SigningConfigVariable))
-	trustedRoot := firstOf(flags.trustedRoot, env.Getenv(TrustedRootVariable))
-	if signingConfig == "" || trustedRoot == "" {
-		return nil, fault.Inputf("preparing to sign: no signing services are named").
-			WithFix("give --signing-config and --trusted-root, or set %s and %s", SigningConfigVariable, TrustedRootVariable)
-	}
-	token, err := publish.TokenOptions{
-		Token: flags.token, File: flags.tokenFile, Command: flags.tokenCommand, Run: runTokenCommand, Getenv: env.Getenv,
-	}.Source()
-	if err != nil {
-		return nil, err
-	}
-	return publish.NewSigner(publish.SignerOptions{SigningConfig: signingConfig, TrustedRoot: trustedRoot, Token: token, Now: env.Now})
-}
-
-// runTokenCommand runs a command line without a shell.
-func runTokenCommand(ctx context.Context, line string) ([]byte, error) {
-	argv := strings.Fields(line)
-	if len(argv) == 0 {
-		return nil, fault.Inputf("running --identity-token-command: it is empty")
-	}
-	return execProgram(ctx, "", argv...)
 }
 
 func firstOf(values ...string) string {

@@ -38,7 +38,7 @@ func newShip(env Env) *cobra.Command {
 			for _, m := range manifests {
 				arches = append(arches, m.Arch)
 			}
-			pubs, err := runPublish(ctx, env, push, repository, publish.Build{Dir: build.output, Arches: arches})
+			pubs, err := runPublish(ctx, env, push, repository, publish.Build{Dir: build.output, Arches: arches}, false)
 			if err != nil {
 				return fault.Default(fault.Remote, err)
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/powernode/bootsmith/builder/fault"
 	"github.com/powernode/bootsmith/publish"
@@ -13,6 +14,7 @@ import (
 
 type verifyFlags struct {
 	identity, issuer, trustedRoot, output string
+	key                                   string
 	predicates                            []string
 	json, skipLayers, cross               bool
 	registry                              registryFlags
@@ -59,9 +61,7 @@ a temporary folder.`,
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&flags.identity, "identity-regexp", "", "who may sign: pattern for the certificate's subject")
-	f.StringVar(&flags.issuer, "issuer-regexp", "", "pattern for the issuer of the signer's identity token")
-	f.StringVar(&flags.trustedRoot, "trusted-root", "", "Sigstore trusted_root.json (default: "+TrustedRootVariable+")")
+	flags.registerTrust(f)
 	f.StringSliceVar(&flags.predicates, "predicate", nil, "predicate types that must be attested, beside the signature")
 	f.StringVarP(&flags.output, "output-dir", "o", "build", "folder with publication.json")
 	f.BoolVar(&flags.json, "json", false, "print one JSON object per reference, or per artifact with --cross")
@@ -69,6 +69,14 @@ a temporary folder.`,
 	f.BoolVar(&flags.skipLayers, "skip-layers", false, "don't read the layers' bytes")
 	flags.registry.register(c)
 	return c
+}
+
+// registerTrust registers the flags that say who is believed.
+func (v *verifyFlags) registerTrust(f *pflag.FlagSet) {
+	f.StringVar(&v.identity, "identity-regexp", "", "who may sign: pattern for the certificate's subject")
+	f.StringVar(&v.issuer, "issuer-regexp", "", "pattern for the issuer of the signer's identity token")
+	f.StringVar(&v.key, "key", "", "public key (PEM) of who signed with a key, instead of the patterns")
+	f.StringVar(&v.trustedRoot, "trusted-root", "", "Sigstore trusted_root.json (default: "+TrustedRootVariable+")")
 }
 
 func runVerify(ctx context.Context, env Env, flags verifyFlags, refs []string) error {
@@ -106,6 +114,7 @@ func newPolicy(env Env, flags verifyFlags) (publish.Policy, error) {
 	policy := publish.Policy{
 		TrustedRootPath: firstOf(flags.trustedRoot, env.Getenv(TrustedRootVariable)),
 		IdentityRegexp:  flags.identity, IssuerRegexp: flags.issuer, RequirePredicates: flags.predicates,
+		PublicKeyPath: flags.key, Now: env.Now,
 	}
 	warnings, err := policy.Check()
 	for _, w := range warnings {
