@@ -26,9 +26,12 @@ import (
 
 const (
 	serverDefinition = "../../../fixtures/platforms/debian-13-server"
-	// serverLimit is many times what a boot to the login prompt takes on an idle
-	// machine.
-	serverLimit = 15 * time.Minute
+	// serverLimit is many times what a boot, the checks and a reboot take on an
+	// idle machine.
+	serverLimit = 40 * time.Minute
+	// loginLimit is for a handshake: a guest that is starting takes connections
+	// and doesn't answer.
+	loginLimit = 2 * time.Minute
 	// serverMemory is the guest's memory in MiB.
 	serverMemory = 1024
 )
@@ -58,9 +61,12 @@ func newKey(t *testing.T) ssh.Signer {
 	return signer
 }
 
-// serverWithKey copies the platform and lets the key log in. Emulated on a busy
-// host, devices take longer to show up than systemd waits for those of a real
-// machine.
+// patience is for systemd. Emulated on a busy host, devices take longer to show
+// up and services to start than it waits for those of a real machine, and to
+// its watchdogs they look dead.
+const patience = "systemd.default_device_timeout_sec=1200 systemd.default_timeout_start_sec=1200 systemd.service_watchdogs=0"
+
+// serverWithKey copies the platform, lets the key log in and adds patience.
 func serverWithKey(t *testing.T, key ssh.Signer) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "platform")
@@ -76,7 +82,7 @@ func serverWithKey(t *testing.T, key ssh.Signer) string {
 	changed := string(text)
 	for _, x := range []struct{ old, new string }{
 		{"authorized_keys: []", fmt.Sprintf("authorized_keys: [%q]", public)},
-		{`cmdline: ["console=${console}"]`, `cmdline: ["console=${console}", systemd.default_device_timeout_sec=600]`},
+		{`cmdline: ["console=${console}"]`, `cmdline: ["console=${console}", ` + strings.ReplaceAll(patience, " ", ", ") + "]"},
 	} {
 		if !strings.Contains(changed, x.old) {
 			t.Fatalf("the definition lacks %q", x.old)
@@ -173,10 +179,13 @@ func (s server) use(ctx context.Context, t *testing.T, screen *screen, address s
 		return nil, err
 	}
 	defer client.Close()
+	defer context.AfterFunc(ctx, func() { client.Close() })()
 	t.Logf("logged in by SSH after %.1f s", time.Since(start).Seconds())
-	if other, _, err := dialOnce(address, ssh.Password("")); err == nil {
+	if other, _, err := dialOnce(ctx, address, ssh.Password("")); err == nil {
 		other.Close()
 		return nil, fmt.Errorf("an empty password logs in")
+	} else if !strings.Contains(err.Error(), "unable to authenticate") {
+		return nil, fmt.Errorf("logging in by an empty password: %w", err)
 	}
 	var failed error
 	for _, c := range checks {
@@ -248,27 +257,36 @@ func keptChecks() []check {
 // returns the server's host key, too.
 func dial(ctx context.Context, address string, auth ssh.AuthMethod) (*ssh.Client, []byte, error) {
 	for {
-		client, key, err := dialOnce(address, auth)
+		client, key, err := dialOnce(ctx, address, auth)
 		if err == nil {
 			return client, key, nil
 		}
 		select {
 		case <-ctx.Done():
-			return nil, nil, fmt.Errorf("logging in by SSH: %w", err)
+			return nil, nil, fmt.Errorf("logging in by SSH: %w (%w)", err, ctx.Err())
 		case <-time.After(2 * time.Second):
 		}
 	}
 }
 
-func dialOnce(address string, auth ssh.AuthMethod) (*ssh.Client, []byte, error) {
+func dialOnce(ctx context.Context, address string, auth ssh.AuthMethod) (*ssh.Client, []byte, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, nil, err
+	}
 	var hostKey []byte
-	client, err := ssh.Dial("tcp", address, &ssh.ClientConfig{
+	conn.SetDeadline(time.Now().Add(loginLimit))
+	c, channels, requests, err := ssh.NewClientConn(conn, address, &ssh.ClientConfig{
 		User: "admin", Auth: []ssh.AuthMethod{auth},
 		// The machine made its key a moment ago: nobody knows it.
 		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error { hostKey = key.Marshal(); return nil },
-		Timeout:         30 * time.Second,
 	})
-	return client, hostKey, err
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	conn.SetDeadline(time.Time{})
+	return ssh.NewClient(c, channels, requests), hostKey, nil
 }
 
 // command returns what a command prints to standard output.

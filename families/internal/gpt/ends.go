@@ -3,13 +3,13 @@ package gpt
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 )
 
 // ends is a disk of which only the sectors of the two tables exist. go-diskfs
 // takes it for a writable file.
 type ends struct {
+	offsetsOnly
 	size       int64
 	head, tail []byte
 }
@@ -43,15 +43,12 @@ func (e *ends) ReadAt(p []byte, offset int64) (int, error) {
 	return copy(p, w), err
 }
 
-// Seek only tells the size, which is what a reader of tables asks for.
-func (e *ends) Seek(offset int64, whence int) (int64, error) {
-	if offset == 0 && whence == io.SeekEnd {
-		return e.size, nil
-	}
-	return 0, errors.ErrUnsupported
-}
+// offsetsOnly completes what go-diskfs takes for a file. Tables are read and
+// written at offsets; the size would only be asked for to find the copy of a
+// damaged table.
+type offsetsOnly struct{}
 
-// Read, Stat and Close complete the interface; writing a table needs none.
-func (e *ends) Read([]byte) (int, error)   { return 0, errors.ErrUnsupported }
-func (e *ends) Stat() (fs.FileInfo, error) { return nil, errors.ErrUnsupported }
-func (e *ends) Close() error               { return nil }
+func (offsetsOnly) Read([]byte) (int, error)       { return 0, errors.ErrUnsupported }
+func (offsetsOnly) Seek(int64, int) (int64, error) { return 0, errors.ErrUnsupported }
+func (offsetsOnly) Stat() (fs.FileInfo, error)     { return nil, errors.ErrUnsupported }
+func (offsetsOnly) Close() error                   { return nil }

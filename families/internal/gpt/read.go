@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"strings"
 
 	diskfs "github.com/diskfs/go-diskfs/partition/gpt"
@@ -35,7 +34,7 @@ func Read(r io.ReaderAt, size int64) (Disk, error) {
 	if err := checkHeader(r); err != nil {
 		return Disk{}, fmt.Errorf("reading the partition table: %w", err)
 	}
-	table, err := diskfs.Read(readOnly{r}, SectorSize, SectorSize)
+	table, err := diskfs.Read(readOnly{ReaderAt: r}, SectorSize, SectorSize)
 	if err != nil {
 		return Disk{}, fmt.Errorf("reading the partition table: %w", err)
 	}
@@ -81,11 +80,9 @@ func checkHeader(r io.ReaderAt) error {
 	return nil
 }
 
-// readOnly is what go-diskfs takes for a file. It does not tell its size, which
-// is only asked for to find the copy of the table.
-type readOnly struct{ io.ReaderAt }
-
-func (readOnly) Seek(int64, int) (int64, error) { return 0, errors.ErrUnsupported }
-func (readOnly) Read([]byte) (int, error)       { return 0, errors.ErrUnsupported }
-func (readOnly) Stat() (fs.FileInfo, error)     { return nil, errors.ErrUnsupported }
-func (readOnly) Close() error                   { return nil }
+// readOnly is what go-diskfs takes for a file. It does not tell its size, so that
+// the copy of the table is not looked for.
+type readOnly struct {
+	offsetsOnly
+	io.ReaderAt
+}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -91,6 +92,33 @@ func TestReadRefuses(t *testing.T) {
 	disk := diskBytes(t, size)
 	if _, err := Read(bytes.NewReader(disk), size/2); err == nil || !strings.Contains(err.Error(), "of a disk of") {
 		t.Errorf("half a disk: %v", err)
+	}
+}
+
+// failing is a disk with a bad sector: what begins at or crosses it can't be read.
+type failing struct {
+	disk io.ReaderAt
+	bad  int64
+}
+
+var errBadSector = errors.New("bad sector")
+
+func (f failing) ReadAt(p []byte, at int64) (int, error) {
+	if at+int64(len(p)) > f.bad {
+		return 0, errBadSector
+	}
+	return f.disk.ReadAt(p, at)
+}
+
+// A disk that can't be read is not a disk without a table.
+func TestReadBadSectors(t *testing.T) {
+	const size = 16 << 20
+	disk := bytes.NewReader(diskBytes(t, size))
+	for _, bad := range []int64{0, SectorSize, 2 * SectorSize, 33 * SectorSize} {
+		got, err := Read(failing{disk, bad}, size)
+		if err == nil || errors.Is(err, ErrNoTable) || !strings.Contains(err.Error(), errBadSector.Error()) {
+			t.Errorf("sector at %d: %+v, %v", bad, got, err)
+		}
 	}
 }
 
