@@ -15,7 +15,7 @@ import (
 
 // sealed returns bytes with a new hash area behind their data blocks, as a
 // forger would make it.
-func sealed(t *testing.T, data []byte) ([]byte, RootImage) {
+func sealed(t testing.TB, data []byte) ([]byte, RootImage) {
 	t.Helper()
 	r := RootImage{DataBlocks: int64(len(data)) / erofs.BlockSize}
 	h, err := dmverity.NewHasher(dmverity.Params{DataBlocks: r.DataBlocks})

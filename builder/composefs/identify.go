@@ -51,7 +51,7 @@ func identify(ctx context.Context, r io.ReaderAt, size int64) (found RootImage, 
 	if err != nil {
 		return found, 0, err
 	}
-	if found.Digest, err = fileDigest(img, ImageFile); err != nil {
+	if found.Digest, err = fileDigest(ctx, img, ImageFile); err != nil {
 		return found, 0, err
 	}
 	objects, err = checkObjects(ctx, img)

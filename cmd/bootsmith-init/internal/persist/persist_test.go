@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"reflect"
+	"strings"
 	"testing"
 	"testing/fstest"
 )
@@ -137,6 +138,26 @@ func FuzzLabel(f *testing.F) {
 		label, ok := Label(data)
 		if len(label) > 16 || !ok && label != "" || bytes.IndexByte([]byte(label), 0) >= 0 {
 			t.Errorf("got %q, %v", label, ok)
+		}
+	})
+}
+
+// What a partition table and a file system say of themselves finds them or not;
+// nothing else is made of it.
+func FuzzFind(f *testing.F) {
+	f.Add("PARTNAME=persist\n", super("persist"))
+	f.Add("PARTN=3\nPARTNAME=persist", []byte{})
+	f.Add("PARTNAME=\n", super(""))
+	f.Fuzz(func(t *testing.T, event string, superblock []byte) {
+		m := newMachine()
+		m.partition("vda", "vda2", "root")
+		m.partition("vda", "vda3", "")
+		m.put("vda3", "devices/virtual/block/vda/vda3", event)
+		m.content["vda3"] = append(make([]byte, superOffset), superblock...)
+		here, elsewhere := m.find(t, "vda2")
+		label, _ := Label(superblock)
+		if found := len(here) == 1; found && !strings.Contains(event, "PARTNAME=persist") && label != "persist" || len(elsewhere) > 0 {
+			t.Errorf("%q found %q and %q", event, here, elsewhere)
 		}
 	})
 }
