@@ -13,7 +13,8 @@ DEMO_PACKAGES := ca-certificates debian-archive-keyring git
 TEST_PACKAGES := $(DEMO_PACKAGES) qemu-system-x86 qemu-system-arm qemu-utils ovmf \
 	qemu-efi-aarch64 xorriso genisoimage gdisk dosfstools mtools erofs-utils cpio \
 	zstd xz-utils cryptsetup-bin fsverity skopeo umoci binutils dpkg e2fsprogs \
-	kmod libc-bin openssl fdisk sbsigntool softhsm2 opensc device-tree-compiler
+	kmod libc-bin openssl fdisk sbsigntool softhsm2 opensc device-tree-compiler \
+	binutils-x86-64-linux-gnu binutils-aarch64-linux-gnu
 
 .DEFAULT_GOAL := help
 .PHONY: help demo build test boot boot-table boot-server repro bench lint ci clean init deps-demo deps-test FORCE

@@ -24,6 +24,7 @@ var (
 	sgdisk      = reader{"gdisk", "sgdisk"}
 	sha256sum   = reader{"coreutils", "sha256sum"}
 	skopeo      = reader{"skopeo", "skopeo"}
+	umoci       = reader{"umoci", "umoci"}
 	veritysetup = reader{"cryptsetup-bin", "veritysetup"}
 	xorriso     = reader{"xorriso", "xorriso"}
 	zstd        = reader{"zstd", "zstd"}

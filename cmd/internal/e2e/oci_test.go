@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,7 +17,8 @@ type inspection struct {
 	Layers       []string
 }
 
-// checkOCI lets skopeo read the layout, and copy it, which checks every blob.
+// checkOCI lets skopeo read the layout, and copy it, which checks every blob, and
+// umoci unpack it.
 func checkOCI(t *testing.T, a artifacts) {
 	image := inspect(t, a)
 	if image.Digest != a.manifest.OCIDigest {
@@ -29,6 +31,17 @@ func checkOCI(t *testing.T, a artifacts) {
 		t.Errorf("the image is not labelled for bootc: %v", image.Labels)
 	}
 	skopeo.run(t, "", "copy", "--quiet", "oci:"+a.path("oci"), "dir:"+filepath.Join(t.TempDir(), "copy"))
+
+	bundle := filepath.Join(t.TempDir(), "bundle")
+	umoci.run(t, "", "unpack", "--rootless", "--image", a.path("oci")+":latest", bundle)
+	modules := filepath.Join(bundle, "rootfs/usr/lib/modules", a.manifest.KernelVersion)
+	if sumOfFile(t, filepath.Join(modules, "vmlinuz")) != sumOfFile(t, a.path("kernel-initrd/vmlinuz")) {
+		t.Error("the image has another kernel")
+	}
+	info, err := os.Stat(filepath.Join(bundle, "rootfs/bin/busybox"))
+	if err != nil || info.Size() == 0 {
+		t.Errorf("the unpacked root has no busybox: %v", err)
+	}
 }
 
 func inspect(t *testing.T, a artifacts) inspection {

@@ -54,6 +54,15 @@ func attacks() []attack {
 		{"no root", "found no root image with bootsmith.roothash=", func(t *testing.T, v *victim) []string {
 			return v.direct(t, v.dir, 0, v.manifest.Cmdline, "initramfs.cpio.zst")
 		}},
+		// The kernel's log goes there, which "quiet" keeps most of away from it.
+		{"no root and no console but the early one", "found no root image with bootsmith.roothash=", func(t *testing.T, v *victim) []string {
+			missing := v.arch.Console[:len(v.arch.Console)-1] + "7"
+			line := strings.Replace(v.manifest.Cmdline, "console="+v.arch.Console, "console="+missing+" earlycon earlyprintk=ttyS0,115200 keep_bootcon", 1)
+			if line == v.manifest.Cmdline || !strings.Contains(line, " quiet ") {
+				t.Fatalf("%q has another console or is not quiet", v.manifest.Cmdline)
+			}
+			return v.direct(t, v.dir, 0, line, "initramfs.cpio.zst")
+		}},
 		{"root cfs", refused, func(t *testing.T, v *victim) []string {
 			at, size := v.rootCFS(t)
 			return v.boot(v.flip(at+size/2), v.manifest.Cmdline)(t)

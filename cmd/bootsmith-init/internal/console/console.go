@@ -67,3 +67,36 @@ func Names(active string) []string {
 	}
 	return names
 }
+
+// Open returns where messages go: to the active consoles (see Names) that have a
+// device; without any, to the one behind /dev/console; without that, to the
+// kernel's log, which reaches consoles that are no terminals, such as netconsole
+// and the early ones. open opens a device by its name below /dev.
+func Open(active string, open func(device string) (io.Writer, error)) []io.Writer {
+	var out []io.Writer
+	for _, name := range Names(active) {
+		if w, err := open(name); err == nil {
+			out = append(out, w)
+		}
+	}
+	if len(out) > 0 {
+		return out
+	}
+	if w, err := open("console"); err == nil {
+		return []io.Writer{w}
+	}
+	if w, err := open("kmsg"); err == nil {
+		return []io.Writer{kernelLog{w}}
+	}
+	return nil
+}
+
+// kernelLog writes records to /dev/kmsg (Documentation/ABI/testing/dev-kmsg), as
+// errors: lesser ones don't reach consoles with the parameter "quiet".
+type kernelLog struct{ w io.Writer }
+
+func (k kernelLog) Write(p []byte) (int, error) {
+	const level = "<3>"
+	n, err := k.w.Write(append([]byte(level), p...))
+	return max(0, n-len(level)), err
+}

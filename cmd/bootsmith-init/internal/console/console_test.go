@@ -2,7 +2,10 @@ package console
 
 import (
 	"bytes"
+	"io"
+	"io/fs"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -29,6 +32,38 @@ func TestNames(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// Messages go to all active consoles, and to the next best place without any.
+func TestOpen(t *testing.T) {
+	for _, c := range []struct{ active, devices, want string }{
+		{"tty0 ttyS0\n", "tty0 ttyS0 console kmsg", "tty0:x ttyS0:x"},
+		{"tty0 hvc7\n", "tty0 ttyS0 console kmsg", "tty0:x"},
+		{"hvc7\n", "tty0 console kmsg", "console:x"},
+		{"", "tty0 console kmsg", "console:x"},
+		{"", "tty0 kmsg", "kmsg:<3>x"},
+		{"", "tty0", ""},
+	} {
+		var written []string
+		out := Open(c.active, func(device string) (io.Writer, error) {
+			if !slices.Contains(strings.Fields(c.devices), device) {
+				return nil, fs.ErrNotExist
+			}
+			return writerFunc(func(p []byte) { written = append(written, device+":"+string(p)) }), nil
+		})
+		for _, w := range out {
+			if n, err := w.Write([]byte("x")); n != 1 || err != nil {
+				t.Errorf("wrote %d, %v", n, err)
+			}
+		}
+		if got := strings.Join(written, " "); got != c.want {
+			t.Errorf("%q with %q: got %q, want %q", c.active, c.devices, got, c.want)
+		}
+	}
+}
+
+type writerFunc func(p []byte)
+
+func (f writerFunc) Write(p []byte) (int, error) { f(p); return len(p), nil }
 
 func FuzzNames(f *testing.F) {
 	f.Add("tty0 ttyS0\n")
