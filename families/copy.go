@@ -28,6 +28,7 @@ func (s *Sink) copyBlob(ctx context.Context, b Blob, name, mediaType string) err
 			return err
 		}
 		defer r.Close()
+		f.Embed(b.Path, b.Size)
 		if err := copyContext(ctx, f, r); err != nil {
 			return err
 		}
@@ -58,4 +59,23 @@ func copyContext(ctx context.Context, w io.Writer, r io.Reader) error {
 			return err
 		}
 	}
+}
+
+// embedding returns a reader of a blob whose bytes all go to f, without any
+// other between them: f learns where they begin.
+func (f *File) embedding(b Blob, r io.Reader) io.Reader { return &embeddingReader{Reader: r, to: f, blob: b} }
+
+type embeddingReader struct {
+	io.Reader
+	to   *File
+	blob Blob
+	told bool
+}
+
+func (e *embeddingReader) Read(p []byte) (int, error) {
+	if !e.told {
+		e.told = true
+		e.to.Embed(e.blob.Path, e.blob.Size)
+	}
+	return e.Reader.Read(p)
 }

@@ -12,6 +12,9 @@ import (
 // and erase block size.
 const diskAlign = 1 << 20
 
+// diskParts are what a disk image is made from.
+func diskParts() []Part { return []Part{PartUKI, PartESP, PartRootImage, PartDisk} }
+
 // newDisk lays out the disk of the families raw and qcow2:
 //
 //	0              protective MBR, GPT

@@ -21,6 +21,10 @@ const ipxeFile = "boot.ipxe"
 // Name implements Family.
 func (ipxe) Name() string { return "ipxe" }
 
+// Parts implements Selective: the script names the digests of the files that it
+// loads.
+func (ipxe) Parts() []Part { return []Part{PartKernel, PartInitramfs, PartRootImage, PartBaseURL} }
+
 // Build implements Family.
 func (ipxe) Build(_ context.Context, in Input, out *Sink) error {
 	script, err := renderIPXE(in)

@@ -19,6 +19,9 @@ type iso struct{}
 // Name implements Family.
 func (iso) Name() string { return "iso" }
 
+// Parts implements Selective.
+func (iso) Parts() []Part { return []Part{PartUKI, PartESP, PartRootImage} }
+
 // Build implements Family.
 func (iso) Build(ctx context.Context, in Input, out *Sink) error {
 	volume, err := newVolume(in)

@@ -28,6 +28,9 @@ const (
 // Name implements Family.
 func (kernelInitrd) Name() string { return "kernel-initrd" }
 
+// Parts implements Selective.
+func (kernelInitrd) Parts() []Part { return []Part{PartKernel, PartInitramfs, PartRootImage} }
+
 // Build implements Family.
 func (kernelInitrd) Build(ctx context.Context, in Input, out *Sink) error {
 	out.SetMain(initramfsFile)
@@ -60,7 +63,7 @@ func writeRootCPIO(ctx context.Context, in Input, f *File) error {
 		return err
 	}
 	defer r.Close()
-	return initramfs.WriteRootCPIO(ctx, f, r, in.RootImage.Size, in.Epoch)
+	return initramfs.WriteRootCPIO(ctx, f, f.embedding(in.RootImage, r), in.RootImage.Size, in.Epoch)
 }
 
 // Prove implements Prover.

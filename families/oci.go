@@ -49,6 +49,9 @@ const ociTag = "latest"
 // Name implements Family.
 func (oci) Name() string { return "oci" }
 
+// Parts implements Selective.
+func (oci) Parts() []Part { return []Part{PartKernel, PartInitramfs, PartTree, PartRevision} }
+
 // Build implements Family.
 func (f oci) Build(ctx context.Context, in Input, out *Sink) error {
 	if err := ocilayout.Check(in.Tree); err != nil {

@@ -16,6 +16,9 @@ type qcow2 struct{}
 // Name implements Family.
 func (qcow2) Name() string { return "qcow2" }
 
+// Parts implements Selective.
+func (qcow2) Parts() []Part { return diskParts() }
+
 // Build implements Family.
 func (qcow2) Build(ctx context.Context, in Input, out *Sink) error {
 	disk, err := newDisk(in)

@@ -12,6 +12,9 @@ type raw struct{}
 // Name implements Family.
 func (raw) Name() string { return "raw" }
 
+// Parts implements Selective.
+func (raw) Parts() []Part { return diskParts() }
+
 // Build implements Family.
 func (raw) Build(ctx context.Context, in Input, out *Sink) error {
 	disk, err := newDisk(in)

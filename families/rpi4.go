@@ -64,6 +64,11 @@ func (rpi4) Modules() (required, optional []string) {
 		[]string{"fixed", "gpio_regulator", "gpio_raspberrypi_exp", "reset_raspberrypi", "pcie_brcmstb", "xhci_pci", "usb_storage", "uas"}
 }
 
+// Parts implements Selective.
+func (rpi4) Parts() []Part {
+	return []Part{PartKernel, PartInitramfs, PartRootImage, PartESP, PartRPi4, PartDisk}
+}
+
 // Build implements Family.
 func (rpi4) Build(ctx context.Context, in Input, out *Sink) error {
 	if err := checkImage(in.Kernel); err != nil {

@@ -21,6 +21,7 @@ type Sink struct {
 	mu    sync.Mutex
 	done  []Artifact
 	main  string
+	spans map[string][]Span
 	inUse map[*File]struct{}
 	names map[string]bool // committed, or about to be
 }
@@ -33,9 +34,18 @@ type Artifact struct {
 	SHA256    string // hex
 }
 
+// Span is a run of an artifact's bytes.
+type Span struct {
+	Size int64 // bytes
+	Hole bool  // zeros that take no space on disk
+	// From is the path of a finished file whose bytes they are, all of them; ""
+	// for others.
+	From string
+}
+
 // NewSink returns a sink that writes below dir, which it makes when needed.
 func NewSink(dir string) *Sink {
-	return &Sink{dir: dir, inUse: map[*File]struct{}{}, names: map[string]bool{}}
+	return &Sink{dir: dir, inUse: map[*File]struct{}{}, names: map[string]bool{}, spans: map[string][]Span{}}
 }
 
 // Create opens a file for writing under a temporary name. The name given to
@@ -81,6 +91,13 @@ func (s *Sink) Artifacts() []Artifact {
 	return append([]Artifact(nil), s.done...)
 }
 
+// Spans says where the bytes of a committed file come from, from front to back.
+func (s *Sink) Spans(name string) []Span {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.spans[name]
+}
+
 // Close deletes what was created but not committed.
 func (s *Sink) Close() error {
 	s.mu.Lock()
@@ -100,6 +117,9 @@ type File struct {
 	f    *os.File
 	sum  hash.Hash
 	size int64
+
+	spans    []Span
+	embedded int64 // bytes of the last span that are still to come
 }
 
 // Write appends p.
@@ -107,7 +127,35 @@ func (f *File) Write(p []byte) (int, error) {
 	n, err := f.f.Write(p)
 	f.sum.Write(p[:n])
 	f.size += int64(n)
+	f.note(int64(n))
 	return n, err
+}
+
+// note adds written bytes to the spans.
+func (f *File) note(n int64) {
+	of := min(n, f.embedded)
+	f.embedded -= of
+	if n -= of; n > 0 {
+		f.span(Span{Size: n})
+	}
+}
+
+func (f *File) span(s Span) {
+	last := len(f.spans) - 1
+	if s.From == "" && last >= 0 && f.spans[last].From == "" && f.spans[last].Hole == s.Hole {
+		f.spans[last].Size += s.Size
+		return
+	}
+	f.spans = append(f.spans, s)
+}
+
+// Embed says that the next size bytes that are written are those of the
+// finished file at path.
+func (f *File) Embed(path string, size int64) {
+	if f.embedded == 0 && size > 0 {
+		f.spans = append(f.spans, Span{Size: size, From: path})
+		f.embedded = size
+	}
 }
 
 var zeros [1 << 16]byte
@@ -121,6 +169,9 @@ func (f *File) Skip(n int64) error {
 		return err
 	}
 	f.size += n
+	if n > 0 {
+		f.span(Span{Size: n, Hole: true})
+	}
 	for n > 0 {
 		k := min(n, int64(len(zeros)))
 		f.sum.Write(zeros[:k])
@@ -147,10 +198,14 @@ func (f *File) Commit(name, mediaType string) (Artifact, error) {
 	if err := f.finish(name); err != nil {
 		return Artifact{}, fmt.Errorf("committing artifact %q: %w", name, err)
 	}
+	if f.embedded > 0 {
+		return Artifact{}, fmt.Errorf("committing artifact %q: %d bytes of an embedded file are missing", name, f.embedded)
+	}
 	a := Artifact{Name: name, MediaType: mediaType, Size: f.size, SHA256: f.SHA256()}
 	f.sink.mu.Lock()
 	defer f.sink.mu.Unlock()
 	delete(f.sink.inUse, f)
+	f.sink.spans[name] = f.spans
 	f.sink.done = append(f.sink.done, a)
 	return a, nil
 }

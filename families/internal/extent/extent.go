@@ -18,6 +18,12 @@ type Writer interface {
 	Skip(n int64) error
 }
 
+// Embedder is a Writer that wants to know which files an image embeds.
+type Embedder interface {
+	// Embed says that the next size bytes are those of the file at path.
+	Embed(path string, size int64)
+}
+
 // Image is an image of Size bytes. Pieces may be added in any order; those that
 // overlap or do not fit are reported when the image is written.
 type Image struct {
@@ -142,6 +148,7 @@ func (p piece) copy(ctx context.Context, w io.Writer, buf []byte) error {
 		return err
 	}
 	defer f.Close()
+	f.tell(w)
 	for {
 		if err := ctx.Err(); err != nil {
 			return err

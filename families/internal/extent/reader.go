@@ -15,12 +15,20 @@ type exactReader struct {
 	size, left int64
 }
 
-func (p piece) openExact() (io.ReadCloser, error) {
+func (p piece) openExact() (*exactReader, error) {
 	f, err := p.open()
 	if err != nil {
 		return nil, fmt.Errorf("opening %q: %w", p.name, err)
 	}
 	return &exactReader{ReadCloser: f, name: p.name, size: p.size, left: p.size}, nil
+}
+
+// tell tells an Embedder which file is about to be copied, if it has a name.
+func (r *exactReader) tell(w io.Writer) {
+	e, wants := w.(Embedder)
+	if f, named := r.ReadCloser.(interface{ Name() string }); wants && named {
+		e.Embed(f.Name(), r.size)
+	}
 }
 
 // Read reads up to the promised size; the read that ends there also makes sure
