@@ -59,24 +59,6 @@ func (p *Plan) addBoot(ctx context.Context, c Config, f *spec.File) error {
 	return nil
 }
 
-// wantedModules returns the modules to load: the usual ones, the definition's,
-// and those of the families for one kind of machine.
-func (b *targetBuild) wantedModules() kernel.Wanted {
-	wanted := kernel.DefaultModules()
-	wanted.Required = append(wanted.Required, b.plan.Boot.Modules...)
-	if b.plan.Persist != nil {
-		wanted.Required = append(wanted.Required, "ext4")
-	}
-	for _, f := range b.families() {
-		if l, ok := f.(families.Limited); ok {
-			required, optional := l.Modules()
-			wanted.Required = append(wanted.Required, required...)
-			wanted.Optional = append(wanted.Optional, optional...)
-		}
-	}
-	return wanted
-}
-
 // initramfsFiles returns the definition's files for the initramfs. Those that
 // the build itself puts there can't be replaced.
 func (b *targetBuild) initramfsFiles(ctx context.Context, modules []kernel.Module) ([]initramfs.File, error) {
@@ -124,8 +106,8 @@ func (b *targetBuild) signUKI(ctx context.Context, unsigned families.Blob) (fami
 }
 
 // checkSigner makes sure, before anything is built, that the plan's signer can
-// sign.
-func checkSigner(c Config, p *Plan) error {
+// sign, unless what it signed is cached.
+func checkSigner(c Config, f *spec.File, p *Plan) error {
 	digest := ""
 	if c.SecureBoot != nil {
 		digest = c.SecureBoot.Digest()
@@ -133,7 +115,14 @@ func checkSigner(c Config, p *Plan) error {
 	switch {
 	case digest != p.Boot.CertificateSHA256:
 		return fmt.Errorf("preparing to sign for Secure Boot: the certificate has changed since the plan was made")
-	case digest != "" && !c.SecureBoot.CanSign():
+	case digest == "" || c.SecureBoot.CanSign():
+		return nil
+	}
+	stages, err := Stages(c, f, p)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(stages, func(s StagePlan) bool { return strings.HasSuffix(s.Stage, "/uki") && s.Action == Build }) {
 		return fault.Inputf("preparing to sign for Secure Boot: there is a certificate, but no private key").
 			WithFix("give --secure-boot-key, set BOOTSMITH_SECURE_BOOT_KEY, or add secure_boot.key to the definition")
 	}

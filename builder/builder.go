@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/powernode/bootsmith/arch"
+	"github.com/powernode/bootsmith/builder/cache"
 	"github.com/powernode/bootsmith/builder/secureboot"
 	"github.com/powernode/bootsmith/builder/source/apt"
 	"github.com/powernode/bootsmith/builder/source/image"
@@ -59,9 +60,11 @@ type Config struct {
 	Store *store.Store
 	// SecureBoot signs the unified kernel image; nil means nobody does.
 	SecureBoot *secureboot.Signer
-	// CacheDir is a folder for results that take long to compute; "": none are
-	// kept.
-	CacheDir string
+	// Cache keeps what stages make; nil: nothing is kept.
+	Cache *cache.Cache
+	// Program identifies the program: results of other ones are not taken from
+	// the cache. A digest of the executable is best.
+	Program string
 	// UID and GID are the building user's: in a root that is read from a
 	// folder, they become root.
 	UID, GID uint32

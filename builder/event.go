@@ -10,7 +10,9 @@ const (
 	Started  State = "started"
 	Progress State = "progress"
 	Finished State = "finished"
-	Failed   State = "failed"
+	// Cached: the result was in the cache, and has been verified.
+	Cached State = "cached"
+	Failed State = "failed"
 )
 
 // Event is a step of a build, for people and machines to follow.

@@ -93,7 +93,7 @@ func belowMark(name string, o overlay.Overlay) (overlay.Overlay, error) {
 
 // rpi4Input returns what the family for the Raspberry Pi 4 takes: the firmware
 // and the kernel's device tree, which Debian has beside the modules.
-func (b *targetBuild) rpi4Input(ctx context.Context, boot *tree.Tree, k kernelPart) (families.RPi4, error) {
+func (b *targetBuild) rpi4Input(ctx context.Context, boot *tree.Tree, version string) (families.RPi4, error) {
 	firmware, err := loadFirmware(ctx, b.file.Resolve(b.file.RPi4.Firmware), b.config.Store)
 	if err != nil {
 		return families.RPi4{}, err
@@ -107,7 +107,7 @@ func (b *targetBuild) rpi4Input(ctx context.Context, boot *tree.Tree, k kernelPa
 		return families.RPi4{}, err
 	}
 	const name = "bcm2711-rpi-4-b.dtb"
-	n, err := boot.Resolve("usr/lib/linux-image-" + k.Version + "/broadcom/" + name)
+	n, err := boot.Resolve("usr/lib/linux-image-" + version + "/broadcom/" + name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return in, nil
 	}

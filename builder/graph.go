@@ -2,12 +2,17 @@ package builder
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"sync"
 	"time"
+
+	"github.com/powernode/bootsmith/builder/cache"
 )
 
-// graph runs stages as soon as what they need is there, as many at a time as
-// there are slots. The first failure cancels the rest.
+// graph runs the stages that are wanted, each as soon as what it needs is there,
+// as many at a time as there are slots. A stage whose result is cached doesn't
+// run, and what only it needs isn't wanted. The first failure cancels the rest.
 type graph struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -15,12 +20,20 @@ type graph struct {
 	report Reporter
 	now    func() time.Time
 	wg     sync.WaitGroup
+
+	cache   *cache.Cache // nil: nothing is kept
+	program string       // whose results the cache's are
+
+	stages []planner // all, in the order in which they were added
 }
 
-// newGraph returns a graph that runs up to jobs stages at a time.
-func newGraph(ctx context.Context, jobs int, now func() time.Time, report Reporter) *graph {
+// newGraph returns a graph that runs up to c.Jobs stages at a time.
+func newGraph(ctx context.Context, c Config) *graph {
 	ctx, cancel := context.WithCancelCause(ctx)
-	return &graph{ctx: ctx, cancel: cancel, slots: make(chan struct{}, max(1, jobs)), report: report, now: now}
+	return &graph{
+		ctx: ctx, cancel: cancel, slots: make(chan struct{}, max(1, c.Jobs)), report: c.Report, now: c.Now,
+		cache: c.Cache, program: c.Program,
+	}
 }
 
 // wait returns after every stage has ended, with the first failure.
@@ -31,64 +44,240 @@ func (g *graph) wait() error {
 	return err
 }
 
-// dependency is a stage whose end others wait for.
-type dependency interface{ finished() <-chan struct{} }
-
-// result is what a stage returns. get may be called only in stages that need
-// it, and after wait returned without an error.
-type result[T any] struct {
-	done  chan struct{}
-	value T
-}
-
-func (r *result[T]) finished() <-chan struct{} { return r.done }
-
-func (r *result[T]) get() T { return r.value }
-
-// stage adds a stage to the graph.
-func stage[T any](g *graph, name string, needs []dependency, run func(ctx context.Context) (T, error)) *result[T] {
-	r := &result[T]{done: make(chan struct{})}
-	g.wg.Go(func() {
-		if !g.acquire(needs) {
-			return // r.done stays open: what needs it stops through the context
-		}
-		defer func() { <-g.slots }()
-		start := g.now()
-		g.report(Event{Time: start, Stage: name, State: Started})
-		value, err := run(g.ctx)
-		end := g.now()
-		if err != nil {
-			if g.ctx.Err() == nil { // else another stage failed, and this one was stopped
-				g.report(Event{Time: end, Stage: name, State: Failed, Detail: err.Error(), Elapsed: end.Sub(start)})
-			}
-			g.cancel(err)
-			return
-		}
-		r.value = value
-		g.report(Event{Time: end, Stage: name, State: Finished, Elapsed: end.Sub(start)})
-		close(r.done)
-	})
-	return r
-}
-
-// acquire waits for the needed stages and then for a slot; it returns false
-// when the graph was cancelled before.
-func (g *graph) acquire(needs []dependency) bool {
-	for _, n := range needs {
+// await waits for stages; false means that the graph was cancelled before.
+func (g *graph) await(done ...<-chan struct{}) bool {
+	for _, d := range done {
 		select {
-		case <-n.finished():
+		case <-d:
 		case <-g.ctx.Done():
 			return false
 		}
 	}
+	return g.ctx.Err() == nil
+}
+
+// acquire waits for a slot; false means that the graph was cancelled before.
+func (g *graph) acquire() bool {
 	select {
 	case g.slots <- struct{}{}:
 	case <-g.ctx.Done():
 		return false
 	}
 	if g.ctx.Err() != nil {
-		<-g.slots
+		g.release()
 		return false
 	}
+	return true
+}
+
+func (g *graph) release() { <-g.slots }
+
+// dependency is a stage that others build upon.
+type dependency interface {
+	// want makes the stage's result available, and returns a channel that is
+	// closed when it is: its value, and with content also the files or objects
+	// that belong to it, verified.
+	want(content bool) <-chan struct{}
+	planner
+}
+
+// need is what a stage needs of another.
+type need struct {
+	stage   dependency
+	content bool
+}
+
+// needs are stages that are needed with their contents.
+func needs(stages ...dependency) []need {
+	var list []need
+	for _, s := range stages {
+		list = append(list, need{s, true})
+	}
+	return list
+}
+
+// values are stages of which only the values are needed.
+func values(stages ...dependency) []need {
+	var list []need
+	for _, s := range stages {
+		list = append(list, need{s, false})
+	}
+	return list
+}
+
+// keeper keeps a stage's results in the cache.
+type keeper[T any] interface {
+	// save describes a result in e, and returns the result as it is from then
+	// on: its files may have moved.
+	save(ctx context.Context, c *cache.Cache, e *cache.Entry, value T) (T, error)
+	// load returns the result that e describes, its contents unverified.
+	load(c *cache.Cache, e *cache.Entry) (T, error)
+	// check verifies the contents, and puts them where later stages or the user
+	// expect them.
+	check(ctx context.Context, c *cache.Cache, e *cache.Entry, value T) error
+}
+
+// stage is a node of the graph.
+type stage[T any] struct {
+	g     *graph
+	name  string
+	needs []need
+	run   func(ctx context.Context) (T, error)
+	// identify returns the stage's identity; nil when the result is never
+	// cached. Without a cache, kept is nil, too.
+	identify func() (identity, bool)
+	kept     keeper[T]
+
+	valueOnce, contentOnce, valuedOnce sync.Once
+
+	mu     sync.Mutex // held while the result is looked for or made
+	valued chan struct{}
+	ready  chan struct{}
+	value  T
+	entry  *cache.Entry // that value was loaded from
+	looked bool         // in the cache
+
+	action Action // that was predicted
+}
+
+// newStage adds a stage to the graph.
+func newStage[T any](g *graph, name string, needs []need, run func(ctx context.Context) (T, error)) *stage[T] {
+	s := &stage[T]{g: g, name: name, needs: needs, run: run, valued: make(chan struct{}), ready: make(chan struct{})}
+	g.stages = append(g.stages, s)
+	return s
+}
+
+// keep makes the stage's results cached ones. identify may wait for a stage; it
+// returns false when the graph was cancelled meanwhile.
+func (s *stage[T]) keep(identify func() (identity, bool), k keeper[T]) *stage[T] {
+	s.identify = identify
+	if s.g.cache != nil {
+		s.kept = k
+	}
+	return s
+}
+
+// get returns the result. It may be called only in stages that need it, and
+// after wait returned without an error.
+func (s *stage[T]) get() T { return s.value }
+
+func (s *stage[T]) want(content bool) <-chan struct{} {
+	if content {
+		s.contentOnce.Do(func() { s.g.wg.Go(s.provide) })
+		return s.ready
+	}
+	s.valueOnce.Do(func() { s.g.wg.Go(s.provideValue) })
+	return s.valued
+}
+
+// provideValue makes the value available, from the cache if it is there.
+func (s *stage[T]) provideValue() {
+	s.mu.Lock()
+	found := s.lookup()
+	s.mu.Unlock()
+	if !found {
+		s.want(true)
+	}
+}
+
+// provide makes the whole result available. When it can't, the channels stay
+// open: what needs the stage stops through the context.
+func (s *stage[T]) provide() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lookup() && s.reuse() || s.build() {
+		close(s.ready)
+	}
+}
+
+// lookup looks for the result in the cache, once.
+func (s *stage[T]) lookup() bool {
+	if s.looked || s.kept == nil {
+		return s.entry != nil
+	}
+	s.looked = true
+	id, ok := s.identify()
+	if !ok {
+		return false
+	}
+	e, err := s.g.cache.Get(id.key(s.g.program))
+	if err != nil {
+		s.missed(err)
+		return false
+	}
+	value, err := s.kept.load(s.g.cache, e)
+	if err != nil {
+		s.missed(errors.Join(err, s.g.cache.Evict(e)))
+		return false
+	}
+	s.entry = e
+	s.publish(value)
+	return true
+}
+
+// publish makes the value known.
+func (s *stage[T]) publish(value T) {
+	s.valuedOnce.Do(func() {
+		s.value = value
+		close(s.valued)
+	})
+}
+
+// missed tells why the cache's entry is not used, unless there is none.
+func (s *stage[T]) missed(err error) {
+	if !errors.Is(err, fs.ErrNotExist) {
+		s.g.report(Event{Time: s.g.now(), Stage: s.name, State: Progress, Detail: "not taken from the cache: " + err.Error()})
+	}
+}
+
+// reuse verifies the result that was found. It returns false when it has to be
+// made.
+func (s *stage[T]) reuse() bool {
+	if !s.g.acquire() {
+		return false
+	}
+	defer s.g.release()
+	start := s.g.now()
+	err := s.kept.check(s.g.ctx, s.g.cache, s.entry, s.value)
+	if cache.IsDamage(err) {
+		s.missed(errors.Join(err, s.g.cache.Evict(s.entry)))
+		return false
+	}
+	if err != nil {
+		s.g.cancel(err)
+		return false
+	}
+	end := s.g.now()
+	s.g.report(Event{Time: end, Stage: s.name, State: Cached, Elapsed: end.Sub(start)})
+	return true
+}
+
+// build runs the stage; false means that it failed, or that the graph was
+// cancelled before.
+func (s *stage[T]) build() bool {
+	var done []<-chan struct{}
+	for _, n := range s.needs {
+		done = append(done, n.stage.want(n.content))
+	}
+	if !s.g.await(done...) || !s.g.acquire() {
+		return false
+	}
+	defer s.g.release()
+	start := s.g.now()
+	s.g.report(Event{Time: start, Stage: s.name, State: Started})
+	value, err := s.run(s.g.ctx)
+	if err == nil {
+		value, err = s.save(value)
+	}
+	end := s.g.now()
+	if err != nil {
+		if s.g.ctx.Err() == nil { // else another stage failed, and this one was stopped
+			s.g.report(Event{Time: end, Stage: s.name, State: Failed, Detail: err.Error(), Elapsed: end.Sub(start)})
+		}
+		s.g.cancel(err)
+		return false
+	}
+	s.publish(value)
+	s.g.report(Event{Time: end, Stage: s.name, State: Finished, Elapsed: end.Sub(start)})
 	return true
 }

@@ -11,10 +11,11 @@ import (
 func quiet(Event) {}
 
 func TestGraphPassesValuesOn(t *testing.T) {
-	g := newGraph(context.Background(), 2, time.Now, quiet)
-	a := stage(g, "a", nil, func(context.Context) (int, error) { return 20, nil })
-	b := stage(g, "b", nil, func(context.Context) (int, error) { return 22, nil })
-	sum := stage(g, "sum", []dependency{a, b}, func(context.Context) (int, error) { return a.get() + b.get(), nil })
+	g := newGraph(context.Background(), Config{Jobs: 2, Now: time.Now, Report: quiet})
+	a := newStage(g, "a", nil, func(context.Context) (int, error) { return 20, nil })
+	b := newStage(g, "b", nil, func(context.Context) (int, error) { return 22, nil })
+	sum := newStage(g, "sum", needs(a, b), func(context.Context) (int, error) { return a.get() + b.get(), nil })
+	sum.want(true)
 	if err := g.wait(); err != nil {
 		t.Fatal(err)
 	}
@@ -24,10 +25,10 @@ func TestGraphPassesValuesOn(t *testing.T) {
 }
 
 func TestGraphKeepsTheJobLimit(t *testing.T) {
-	g := newGraph(context.Background(), 2, time.Now, quiet)
+	g := newGraph(context.Background(), Config{Jobs: 2, Now: time.Now, Report: quiet})
 	var running, most atomic.Int32
 	for range 10 {
-		stage(g, "s", nil, func(context.Context) (struct{}, error) {
+		newStage(g, "s", nil, func(context.Context) (struct{}, error) {
 			n := running.Add(1)
 			for {
 				m := most.Load()
@@ -38,7 +39,7 @@ func TestGraphKeepsTheJobLimit(t *testing.T) {
 			time.Sleep(time.Millisecond)
 			running.Add(-1)
 			return struct{}{}, nil
-		})
+		}).want(true)
 	}
 	if err := g.wait(); err != nil {
 		t.Fatal(err)
@@ -50,11 +51,11 @@ func TestGraphKeepsTheJobLimit(t *testing.T) {
 
 func TestGraphStopsAtTheFirstFailure(t *testing.T) {
 	boom := errors.New("boom")
-	g := newGraph(context.Background(), 4, time.Now, quiet)
-	bad := stage(g, "bad", nil, func(context.Context) (int, error) { return 0, boom })
-	long := stage(g, "long", nil, func(ctx context.Context) (int, error) { <-ctx.Done(); return 0, ctx.Err() })
+	g := newGraph(context.Background(), Config{Jobs: 4, Now: time.Now, Report: quiet})
+	bad := newStage(g, "bad", nil, func(context.Context) (int, error) { return 0, boom })
+	long := newStage(g, "long", nil, func(ctx context.Context) (int, error) { <-ctx.Done(); return 0, ctx.Err() })
 	ran := false
-	stage(g, "after", []dependency{bad, long}, func(context.Context) (int, error) { ran = true; return 0, nil })
+	newStage(g, "after", needs(bad, long), func(context.Context) (int, error) { ran = true; return 0, nil }).want(true)
 	if err := g.wait(); !errors.Is(err, boom) {
 		t.Errorf("wait = %v", err)
 	}
@@ -65,8 +66,8 @@ func TestGraphStopsAtTheFirstFailure(t *testing.T) {
 
 func TestGraphStopsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
-	g := newGraph(ctx, 1, time.Now, quiet)
-	stage(g, "long", nil, func(ctx context.Context) (int, error) { <-ctx.Done(); return 0, ctx.Err() })
+	g := newGraph(ctx, Config{Jobs: 1, Now: time.Now, Report: quiet})
+	newStage(g, "long", nil, func(ctx context.Context) (int, error) { <-ctx.Done(); return 0, ctx.Err() }).want(true)
 	cancel()
 	if err := g.wait(); !errors.Is(err, context.Canceled) {
 		t.Errorf("wait = %v", err)

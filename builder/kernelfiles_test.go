@@ -45,8 +45,8 @@ func TestKernelFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		k, err := b.findKernel(t.Context(), boot)
-		if err != nil || k.Version != "6.1" || k.blob.Size != 256 {
+		k, err := b.writeKernel(t.Context(), boot)
+		if err != nil || k.Value != "6.1" || k.blob.Size != 256 {
 			t.Errorf("%+v, %v", k, err)
 		}
 		root, err := b.readRoot(t.Context())

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
@@ -18,16 +17,6 @@ import (
 	"github.com/powernode/bootsmith/builder/source/apt"
 	"github.com/powernode/bootsmith/families"
 )
-
-// id returns a UUID (RFC 9562, version 8) made from the plan, the architecture
-// and the purpose.
-func (b *targetBuild) id(purpose string) [16]byte {
-	sum := sha256.Sum256([]byte(b.plan.seed() + "\x00" + b.arch.Name + "\x00" + purpose))
-	id := [16]byte(sum[:16])
-	id[6] = id[6]&0x0f | 0x80
-	id[8] = id[8]&0x3f | 0x80
-	return id
-}
 
 // espFiles writes the definition's files for the EFI system partition below
 // scratch.
@@ -68,15 +57,15 @@ func (b *targetBuild) writeFiles(o overlay.Overlay, dir string) ([]families.ESPF
 }
 
 // writeManifest writes build-manifest.json and SHA256SUMS.
-func (b *targetBuild) writeManifest(kernelVersion string, img rootImage, outputs []familyOutput, sboms []families.Artifact) (*manifest.Manifest, error) {
+func (b *targetBuild) writeManifest(kernelVersion string, img rootImage, outputs []familyOutput, sboms []families.Artifact) (output, error) {
 	m := &manifest.Manifest{
 		SchemaVersion: manifest.SchemaVersion, Platform: b.plan.Platform, Arch: b.arch.Name,
 		BaseImageDigest: b.target.baseImage(),
 		AptSnapshot:     b.target.Packages.snapshot(),
 		KernelVersion:   kernelVersion, GitSHA: b.plan.Revision, Variants: variants(outputs),
 		Artifacts:        map[string]manifest.File{},
-		FsverityRootHash: fmt.Sprintf("%x", img.Digest), ComposefsDigest: fmt.Sprintf("%x", img.Digest),
-		RootHash: fmt.Sprintf("%x", img.RootHash), Cmdline: b.cmdline(img),
+		FsverityRootHash: fmt.Sprintf("%x", img.Value.Digest), ComposefsDigest: fmt.Sprintf("%x", img.Value.Digest),
+		RootHash: fmt.Sprintf("%x", img.Value.RootHash), Cmdline: b.cmdline(img),
 		Created: b.plan.time(), PlanDigest: b.plan.Digest(), DefinitionSHA256: b.plan.DefinitionSHA256,
 		LockSHA256: b.plan.LockSHA256, Inputs: b.inputs(), Tools: tools(b.plan.Version),
 	}
@@ -88,12 +77,27 @@ func (b *targetBuild) writeManifest(kernelVersion string, img rootImage, outputs
 	}
 	data, err := m.Encode()
 	if err != nil {
-		return nil, err
+		return output{}, err
 	}
-	if err := os.WriteFile(filepath.Join(b.staging, manifest.FileName), data, 0o644); err != nil {
-		return nil, err
+	sink := families.NewSink(b.staging)
+	defer sink.Close()
+	if err := writeText(sink, manifest.FileName, string(data)); err != nil {
+		return output{}, err
 	}
-	return m, b.writeChecksums(m, data)
+	err = writeText(sink, manifest.ChecksumsName, checksums(m, data))
+	return newOutput(sink, ""), err
+}
+
+func writeText(sink *families.Sink, name, text string) error {
+	f, err := sink.Create()
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(f, text); err != nil {
+		return err
+	}
+	_, err = f.Commit(name, "")
+	return err
 }
 
 // variants names the families that were built.
@@ -106,7 +110,7 @@ func variants(outputs []familyOutput) []string {
 }
 
 func addFamily(m *manifest.Manifest, out familyOutput) manifest.Family {
-	f := manifest.Family{Name: out.name, Main: out.name + "/" + out.main.Name}
+	f := manifest.Family{Name: out.name, Main: out.name + "/" + out.main}
 	for _, a := range out.files {
 		path := out.name + "/" + a.Name
 		m.Artifacts[path] = manifest.File{SHA256: a.SHA256, SizeBytes: a.Size}
@@ -114,27 +118,19 @@ func addFamily(m *manifest.Manifest, out familyOutput) manifest.Family {
 	}
 	slices.SortFunc(f.Files, func(a, b manifest.FamilyFile) int { return strings.Compare(a.Path, b.Path) })
 	if out.name == "oci" {
-		m.OCIDigest = "sha256:" + out.main.SHA256
+		m.OCIDigest = "sha256:" + m.Artifacts[f.Main].SHA256
 	}
 	return f
 }
 
-// writeChecksums writes SHA256SUMS in the form that sha256sum -c takes.
-func (b *targetBuild) writeChecksums(m *manifest.Manifest, manifestJSON []byte) error {
+// checksums returns SHA256SUMS in the form that sha256sum -c takes.
+func checksums(m *manifest.Manifest, manifestJSON []byte) string {
 	lines := []string{fmt.Sprintf("%x  %s\n", sha256.Sum256(manifestJSON), manifest.FileName)}
 	for path, f := range m.Artifacts {
 		lines = append(lines, fmt.Sprintf("%s  %s\n", f.SHA256, path))
 	}
 	slices.SortFunc(lines, func(a, b string) int { return strings.Compare(a[64:], b[64:]) })
-	f, err := os.Create(filepath.Join(b.staging, manifest.ChecksumsName))
-	if err != nil {
-		return err
-	}
-	if _, err := io.WriteString(f, strings.Join(lines, "")); err != nil {
-		f.Close()
-		return err
-	}
-	return f.Close()
+	return strings.Join(lines, "")
 }
 
 // inputs lists the packages by use, name and version; another source of the

@@ -20,19 +20,9 @@ import (
 	"github.com/powernode/bootsmith/families"
 )
 
-// rootImage is the finished root image with its digests.
-type rootImage struct {
-	composefs.RootImage
-	blob families.Blob
-}
-
-// unpackRoot unpacks the packages, lays the overlay over them, finishes what
-// maintainer scripts would have done, and sets the permissions.
-func (b *targetBuild) unpackRoot(ctx context.Context) (*tree.Tree, error) {
-	t, err := b.readRoot(ctx)
-	if err != nil {
-		return nil, err
-	}
+// finishRoot lays the overlay over the root, finishes what maintainer scripts
+// would have done, and sets the permissions.
+func (b *targetBuild) finishRoot(ctx context.Context, t *tree.Tree) (*tree.Tree, error) {
 	files, err := b.loadOverlay(ctx, b.overlayDir, b.plan.OverlayDigest)
 	if err != nil {
 		return nil, err
@@ -51,7 +41,7 @@ func (b *targetBuild) unpackRoot(ctx context.Context) (*tree.Tree, error) {
 
 // unpackKernel unpacks the kernel and the EFI stub.
 func (b *targetBuild) unpackKernel(ctx context.Context) (*tree.Tree, error) {
-	t := tree.New(b.plan.Epoch)
+	t := tree.New(0)
 	for _, p := range b.target.Packages.Boot() {
 		if err := b.archive.UnpackInto(ctx, t, b.config.Store, p); err != nil {
 			return nil, err
@@ -60,11 +50,11 @@ func (b *targetBuild) unpackKernel(ctx context.Context) (*tree.Tree, error) {
 	return t, b.addKernelFiles(ctx, t)
 }
 
-// findKernel finds the kernel and writes it to a file.
-func (b *targetBuild) findKernel(ctx context.Context, t *tree.Tree) (kernelPart, error) {
+// writeKernel finds the kernel and writes it to a file.
+func (b *targetBuild) writeKernel(_ context.Context, t *tree.Tree) (kernelImage, error) {
 	k, err := kernel.Find(t)
 	if err != nil {
-		return kernelPart{}, err
+		return kernelImage{}, err
 	}
 	blob, err := b.writePart("vmlinuz", func(w io.Writer) error {
 		r, err := k.OpenImage(b.config.Store, b.arch)
@@ -75,53 +65,65 @@ func (b *targetBuild) findKernel(ctx context.Context, t *tree.Tree) (kernelPart,
 		_, err = io.Copy(w, r)
 		return err
 	})
-	return kernelPart{Kernel: k, blob: blob}, err
-}
-
-type kernelPart struct {
-	kernel.Kernel
-	blob families.Blob
+	return kernelImage{Value: k.Version, blob: blob}, err
 }
 
 // writeRootImage writes root.img.
 func (b *targetBuild) writeRootImage(ctx context.Context, t *tree.Tree) (rootImage, error) {
+	ids, _ := b.ids()
 	var img composefs.RootImage
 	blob, err := b.writePart("root.img", func(w io.Writer) (err error) {
-		img, err = composefs.WriteRootImage(ctx, w, t, b.config.Store, b.plan.time(), b.id("root file system"))
+		img, err = composefs.WriteRootImage(ctx, w, t, b.config.Store, b.plan.time(), ids.rootImage.id("root file system"))
 		return err
 	})
-	return rootImage{RootImage: img, blob: blob}, err
+	return rootImage{Value: img, blob: blob}, err
 }
 
-// writeInitramfs writes the initramfs with the modules that booting needs.
-func (b *targetBuild) writeInitramfs(ctx context.Context, k kernel.Kernel) (families.Blob, error) {
+// writeInitramfs writes the initramfs with the modules that booting needs of the
+// kernel in a tree.
+func (b *targetBuild) writeInitramfs(ctx context.Context, t *tree.Tree) (plainPart, error) {
+	k, err := kernel.Find(t)
+	if err != nil {
+		return plainPart{}, err
+	}
 	init, err := initramfs.InitFor(b.arch)
 	if err != nil {
-		return families.Blob{}, err
+		return plainPart{}, err
 	}
 	modules, err := k.Modules(ctx, b.config.Store, b.wantedModules())
 	if err != nil {
-		return families.Blob{}, err
+		return plainPart{}, err
 	}
 	extra, err := b.initramfsFiles(ctx, modules)
 	if err != nil {
-		return families.Blob{}, err
+		return plainPart{}, err
 	}
-	return b.writePart("initramfs.cpio.zst", func(w io.Writer) error {
+	blob, err := b.writePart("initramfs.cpio.zst", func(w io.Writer) error {
 		return initramfs.Write(ctx, w, initramfs.Input{Init: init, Modules: modules, Contents: b.config.Store, Extra: extra, Epoch: b.plan.time()})
 	})
+	return plainPart{blob: blob}, err
 }
 
 // cmdline returns the kernel parameters with the root's digests.
 func (b *targetBuild) cmdline(img rootImage) string {
 	return strings.Join(append(append([]string(nil), b.target.Cmdline...),
-		fmt.Sprintf("composefs=%x", img.Digest),
-		fmt.Sprintf("bootsmith.roothash=%x", img.RootHash),
-		"bootsmith.rootblocks="+strconv.FormatInt(img.DataBlocks, 10)), " ")
+		fmt.Sprintf("composefs=%x", img.Value.Digest),
+		fmt.Sprintf("bootsmith.roothash=%x", img.Value.RootHash),
+		"bootsmith.rootblocks="+strconv.FormatInt(img.Value.DataBlocks, 10)), " ")
+}
+
+// makeUKI writes the unified kernel image, signed if somebody signs.
+func (b *targetBuild) makeUKI(ctx context.Context, s *targetStages) (plainPart, error) {
+	unsigned, err := b.writeUKI(ctx, s.unpackKernel.get(), s.finished.get(), s.kernel.get(), s.initramfs.get().blob, b.cmdline(s.image.get()))
+	if err != nil {
+		return plainPart{}, err
+	}
+	signed, err := b.signUKI(ctx, unsigned)
+	return plainPart{blob: signed}, err
 }
 
 // writeUKI joins the stub, the kernel, the initramfs and the command line.
-func (b *targetBuild) writeUKI(ctx context.Context, boot, root *tree.Tree, k kernelPart, initrd families.Blob, cmdline string) (families.Blob, error) {
+func (b *targetBuild) writeUKI(ctx context.Context, boot, root *tree.Tree, k kernelImage, initrd families.Blob, cmdline string) (families.Blob, error) {
 	stub, err := b.findStub(boot, root)
 	if err != nil {
 		return families.Blob{}, err
@@ -149,7 +151,7 @@ func (b *targetBuild) writeUKI(ctx context.Context, boot, root *tree.Tree, k ker
 			Stub:      program,
 			OSRelease: string(release),
 			Cmdline:   cmdline,
-			Uname:     k.Version,
+			Uname:     k.Value,
 			Kernel:    uki.Blob{R: image, Size: k.blob.Size},
 			Initramfs: uki.Blob{R: ramdisk, Size: initrd.Size},
 		})
@@ -184,29 +186,29 @@ func (b *targetBuild) osRelease(root *tree.Tree) ([]byte, error) {
 }
 
 // writeSBOM writes both documents into the staging folder.
-func (b *targetBuild) writeSBOM(ctx context.Context, t *tree.Tree, names [2]string) ([]families.Artifact, error) {
+func (b *targetBuild) writeSBOM(ctx context.Context, t *tree.Tree, names [2]string) (output, error) {
 	sink := families.NewSink(b.staging)
 	defer sink.Close()
 	spdx, err := sink.Create()
 	if err != nil {
-		return nil, err
+		return output{}, err
 	}
 	cycloneDX, err := sink.Create()
 	if err != nil {
-		return nil, err
+		return output{}, err
 	}
 	subject := sbom.Subject{Name: b.plan.Platform, Version: b.plan.Revision, Arch: b.arch.Name, Tool: b.plan.Version, Epoch: b.plan.time()}
 	for _, p := range b.target.Packages.Beside() {
 		subject.Beside = append(subject.Beside, sbom.Package{Name: p.Name, Version: p.Version, Arch: p.Arch})
 	}
 	if err := sbom.Write(ctx, t, b.config.Store, subject, spdx, cycloneDX); err != nil {
-		return nil, err
+		return output{}, err
 	}
 	if _, err := spdx.Commit(names[0], "application/spdx+json"); err != nil {
-		return nil, err
+		return output{}, err
 	}
 	_, err = cycloneDX.Commit(names[1], "application/vnd.cyclonedx+json")
-	return sink.Artifacts(), err
+	return newOutput(sink, ""), err
 }
 
 // loadOverlay reads a folder again and checks that it is still what was
@@ -224,7 +226,7 @@ func (b *targetBuild) loadOverlay(ctx context.Context, dir, planned string) (ove
 
 // writePart writes a file that several families share.
 func (b *targetBuild) writePart(name string, write func(io.Writer) error) (families.Blob, error) {
-	sink := families.NewSink(filepath.Join(b.scratch, "parts"))
+	sink := families.NewSink(b.parts)
 	defer sink.Close()
 	f, err := sink.Create()
 	if err != nil {
@@ -237,7 +239,7 @@ func (b *targetBuild) writePart(name string, write func(io.Writer) error) (famil
 	if err != nil {
 		return families.Blob{}, err
 	}
-	return families.Blob{Path: filepath.Join(b.scratch, "parts", name), Size: a.Size, SHA256: a.SHA256}, nil
+	return families.Blob{Path: filepath.Join(b.parts, name), Size: a.Size, SHA256: a.SHA256}, nil
 }
 
 // scratchDir returns an empty folder of its own for a family.

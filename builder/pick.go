@@ -80,19 +80,3 @@ func (r Request) architectures() []string {
 func isBuilt(f families.Family, picked []string, a arch.Arch) bool {
 	return slices.Contains(picked, f.Name()) && families.Supports(f, a)
 }
-
-// builds tells whether a family is built for this architecture.
-func (b *targetBuild) builds(name string) bool {
-	return slices.ContainsFunc(b.families(), func(f families.Family) bool { return f.Name() == name })
-}
-
-// families returns the families that are built for this architecture.
-func (b *targetBuild) families() []families.Family {
-	var list []families.Family
-	for _, f := range families.All() {
-		if isBuilt(f, b.plan.Families, b.arch) {
-			list = append(list, f)
-		}
-	}
-	return list
-}

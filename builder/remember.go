@@ -6,68 +6,54 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
+
+	"github.com/powernode/bootsmith/builder/cache"
 )
 
 // maxRemembered bounds a cached result, in bytes.
 const maxRemembered = 256 << 20
 
-// remember returns the cached result for a key, or computes and caches it. A
-// file holds the SHA-256 of the result before the result: one that a power cut
-// damaged is computed again.
+// rememberedFile is the file of an entry that holds a remembered result.
+const rememberedFile = "result"
+
+// remember returns the cached result for a key that says all that it depends on,
+// or computes and caches it.
 func (c Config) remember(key string, compute func() ([]byte, error)) ([]byte, error) {
-	if c.CacheDir == "" {
+	if c.Cache == nil {
 		return compute()
 	}
 	sum := sha256.Sum256([]byte(key))
-	name := filepath.Join(c.CacheDir, hex.EncodeToString(sum[:]))
-	if data, ok := readRemembered(name); ok {
-		return data, nil
+	e := &cache.Entry{Key: hex.EncodeToString(sum[:]), Stage: "part of a root"}
+	if data, ok, err := c.recall(e.Key); ok || err != nil {
+		return data, err
 	}
 	data, err := compute()
 	if err != nil {
 		return nil, err
 	}
-	if err := writeRemembered(c.CacheDir, name, data); err != nil {
-		return nil, fmt.Errorf("caching a result: %w", err)
+	digest, err := c.Cache.KeepBytes(data)
+	if err != nil {
+		return nil, err
 	}
-	return data, nil
+	e.Files = []cache.File{{Name: rememberedFile, Size: int64(len(data)), SHA256: digest}}
+	return data, c.Cache.Put(e)
 }
 
-func readRemembered(name string) ([]byte, bool) {
-	info, err := os.Stat(name)
-	if err != nil || info.Size() < sha256.Size || info.Size() > maxRemembered {
-		return nil, false
+// recall returns a cached result. A damaged one counts as missing.
+func (c Config) recall(key string) (data []byte, ok bool, err error) {
+	e, err := c.Cache.Get(key)
+	var f cache.File
+	if err == nil {
+		f, err = e.File(rememberedFile)
 	}
-	raw, err := os.ReadFile(name)
-	if err != nil || len(raw) < sha256.Size {
-		return nil, false
+	if err == nil {
+		data, err = c.Cache.ReadBytes(f.SHA256, maxRemembered)
 	}
-	data := raw[sha256.Size:]
-	return data, sha256.Sum256(data) == [sha256.Size]byte(raw)
-}
-
-func writeRemembered(dir, name string, data []byte) (err error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, ".new-")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if rerr := os.Remove(f.Name()); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
-			err = errors.Join(err, rerr)
-		}
-	}()
-	sum := sha256.Sum256(data)
-	_, err = f.Write(append(sum[:], data...))
-	if cerr := f.Close(); err == nil {
-		err = cerr
+	if cache.IsDamage(err) || errors.Is(err, fs.ErrNotExist) {
+		return nil, false, nil
 	}
 	if err != nil {
-		return err
+		return nil, false, fmt.Errorf("reading a cached result: %w", err)
 	}
-	return os.Rename(f.Name(), name)
+	return data, true, nil
 }

@@ -55,7 +55,7 @@ func newRootSource(c Config, f *spec.File, a arch.Arch, scratch string) (string,
 	case r.Script != nil:
 		s, err := newScript(c, f, a, scratch)
 		s.Limits = limits
-		return "script", s, err
+		return scriptSource, s, err
 	case r.Directory != nil:
 		d := directory.Source{Path: f.ResolveFor(a, r.Directory.Path), UID: c.UID, GID: c.GID, Limits: limits}
 		for _, o := range r.Directory.Owners {
@@ -75,8 +75,13 @@ func limitsOf(f *spec.File) (source.Limits, error) {
 	return source.Limits{Entries: int(f.Root.Limits.Files), Bytes: bytes}, nil
 }
 
-// imageSource is the name of the source whose digest is the base image's.
-const imageSource = "image"
+const (
+	// imageSource is the name of the source whose digest is the base image's.
+	imageSource = "image"
+	// scriptSource is the name of the source that may give another root each
+	// time.
+	scriptSource = "script"
+)
 
 // newImage returns the definition's container image.
 func newImage(c Config, f *spec.File, a arch.Arch) (image.Source, error) {

@@ -176,7 +176,7 @@ func TestKernelsArchive(t *testing.T) {
 }
 
 func TestMissingStubSaysWhatToDo(t *testing.T) {
-	b := &targetBuild{arch: arch.All()[0]}
+	b := &targetBuild{planned: planned{arch: arch.All()[0]}}
 	if _, err := b.findStub(tree.New(0), tree.New(0)); fault.ClassOf(err) != fault.Input || !strings.Contains(err.Error(), "kernel.suite") {
 		t.Errorf("got %v", err)
 	}

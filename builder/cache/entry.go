@@ -155,8 +155,8 @@ func (c *Cache) entryFile(key string) string { return entryFile(c.dir, key) }
 func entryFile(dir, key string) string { return filepath.Join(dir, stagesDir, key[:2], key[2:]) }
 
 // Has tells whether there is an entry, without looking at it.
-func Has(dir, key string) bool {
-	info, err := os.Lstat(entryFile(dir, key))
+func (c *Cache) Has(key string) bool {
+	info, err := os.Lstat(c.entryFile(key))
 	return err == nil && info.Mode().IsRegular()
 }
 

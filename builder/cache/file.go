@@ -23,6 +23,9 @@ type Span struct {
 // compared when the file is written again.
 func (c *Cache) KeepFile(ctx context.Context, path string, f File, spans []Span) (File, error) {
 	f.Pieces = nil
+	if len(spans) == 0 {
+		spans = []Span{{Size: f.Size}}
+	}
 	var own int64
 	for _, s := range spans {
 		p := Piece{Size: s.Size}
@@ -46,6 +49,9 @@ func (c *Cache) KeepFile(ctx context.Context, path string, f File, spans []Span)
 		if err := c.keepCopy(path, f.SHA256); err != nil {
 			return f, fmt.Errorf("caching %q: %w", f.Name, err)
 		}
+		return f, nil
+	}
+	if own == 0 {
 		return f, nil
 	}
 	digest, err := c.keepOwn(ctx, path, f.Pieces)
