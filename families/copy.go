@@ -63,7 +63,9 @@ func copyContext(ctx context.Context, w io.Writer, r io.Reader) error {
 
 // embedding returns a reader of a blob whose bytes all go to f, without any
 // other between them: f learns where they begin.
-func (f *File) embedding(b Blob, r io.Reader) io.Reader { return &embeddingReader{Reader: r, to: f, blob: b} }
+func (f *File) embedding(b Blob, r io.Reader) io.Reader {
+	return &embeddingReader{Reader: r, to: f, blob: b}
+}
 
 type embeddingReader struct {
 	io.Reader

@@ -21,6 +21,15 @@ type Limits struct {
 // NoLimits keep whatever is in use by anything.
 func NoLimits() Limits { return Limits{Size: -1} }
 
+// Mode says how to prune.
+type Mode struct {
+	// DryRun deletes nothing, and tells what would be deleted.
+	DryRun bool
+	// Wait waits until no build runs, as the cache is pruned only when nobody
+	// uses it; without it, that is ErrInUse.
+	Wait bool
+}
+
 // Pruned is what Prune deleted.
 type Pruned struct {
 	Totals []Total `json:"deleted"`
@@ -34,10 +43,8 @@ var ErrInUse = errors.New("the cache is in use by a build")
 // Prune deletes from the cache in dir what the limits don't allow, the things
 // that were not used for longest first, then what nothing uses: blobs and
 // objects without an entry or listing that names them, damaged entries, and what
-// killed builds left. It needs the cache for itself: while builds are running,
-// it waits, or, when wait is false, returns ErrInUse. A dry run deletes nothing,
-// and tells what would be deleted.
-func Prune(ctx context.Context, dir string, limits Limits, now time.Time, dryRun, wait bool) (*Pruned, error) {
+// killed builds left.
+func Prune(ctx context.Context, dir string, limits Limits, now time.Time, mode Mode) (*Pruned, error) {
 	lock, err := openLock(dir)
 	if err != nil {
 		return nil, err
@@ -45,7 +52,7 @@ func Prune(ctx context.Context, dir string, limits Limits, now time.Time, dryRun
 	defer lock.Close()
 	if got, err := tryLock(lock, syscall.LOCK_EX); err != nil {
 		return nil, err
-	} else if !got && !wait {
+	} else if !got && !mode.Wait {
 		return nil, ErrInUse
 	}
 	if err := waitLock(ctx, lock, syscall.LOCK_EX); err != nil {
@@ -55,7 +62,7 @@ func Prune(ctx context.Context, dir string, limits Limits, now time.Time, dryRun
 	if err != nil {
 		return nil, fmt.Errorf("pruning the cache %q: %w", dir, err)
 	}
-	p := &pruning{inventory: inv, dryRun: dryRun, totals: map[Kind]*Total{}}
+	p := &pruning{inventory: inv, dryRun: mode.DryRun, totals: map[Kind]*Total{}}
 	if err := p.run(ctx, limits, now); err != nil {
 		return nil, fmt.Errorf("pruning the cache %q: %w", dir, err)
 	}

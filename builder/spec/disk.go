@@ -57,7 +57,7 @@ func (d Disk) Bytes() (int64, error) {
 	if d.Size == "" {
 		return 0, nil
 	}
-	return parseSize(d.Size)
+	return ParseSize(d.Size)
 }
 
 // Bytes returns the size in bytes, 0 for the rest of the disk.
@@ -65,10 +65,11 @@ func (p Persist) Bytes() (int64, error) {
 	if p.Size == rest {
 		return 0, nil
 	}
-	return parseSize(p.Size)
+	return ParseSize(p.Size)
 }
 
-func parseSize(size string) (int64, error) {
+// ParseSize reads a whole number of MiB, GiB or TiB and returns bytes.
+func ParseSize(size string) (int64, error) {
 	m := sizePattern.FindStringSubmatch(size)
 	if m == nil {
 		return 0, fmt.Errorf("parsing size %q", size)

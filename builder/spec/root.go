@@ -76,7 +76,7 @@ const (
 )
 
 // Bytes returns the largest sum of sizes, in bytes.
-func (l Limits) Bytes() (int64, error) { return parseSize(l.Size) }
+func (l Limits) Bytes() (int64, error) { return ParseSize(l.Size) }
 
 var digestPattern = regexp.MustCompile(`\A[0-9a-f]{64}\z`)
 

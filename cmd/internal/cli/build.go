@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -33,6 +34,7 @@ type buildFlags struct {
 	offline                                          bool
 	maxAge                                           time.Duration
 	secureBoot                                       secureBootFlags
+	stages                                           stageFlags
 	registry                                         registryFlags
 	// published is the repository that is published to afterwards, if known.
 	published string
@@ -50,6 +52,7 @@ func (b *buildFlags) register(c *cobra.Command) {
 	f.IntVarP(&b.jobs, "jobs", "j", runtime.NumCPU(), "stages to run at a time")
 	f.BoolVar(&b.offline, "offline", false, "use the cache only")
 	f.DurationVar(&b.maxAge, "max-age", 24*time.Hour, "how long a cached package index is used before it is fetched again")
+	b.stages.register(f)
 	b.secureBoot.register(f)
 	b.registry.register(c)
 	f.StringVar(&b.logFormat, "log-format", "text", "progress on stderr: text or json")
@@ -75,7 +78,7 @@ func newBuild(env Env) *cobra.Command {
 	return c
 }
 
-func runBuild(ctx context.Context, env Env, flags buildFlags) ([]*manifest.Manifest, error) {
+func runBuild(ctx context.Context, env Env, flags buildFlags) (_ []*manifest.Manifest, err error) {
 	file, err := spec.Read(flags.file)
 	if err != nil {
 		return nil, err
@@ -91,6 +94,11 @@ func runBuild(ctx context.Context, env Env, flags buildFlags) ([]*manifest.Manif
 	if config.SecureBoot, err = newSecureBoot(env, flags.secureBoot, file); err != nil {
 		return nil, err
 	}
+	closeCache, err := flags.stages.open(ctx, env, flags.cache, &config)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, closeCache()) }()
 	plan, err := builder.NewPlan(ctx, config, builder.Request{
 		File: file, Architectures: flags.arches, Families: flags.families,
 		Revision: flags.revision, SourceDateEpoch: env.Getenv("SOURCE_DATE_EPOCH"),
@@ -117,7 +125,7 @@ func newConfig(env Env, flags buildFlags) (builder.Config, error) {
 		Images: func(repository string) (image.Blobs, error) {
 			return newImages(env, flags, cache, repository)
 		},
-		Store: objects, CacheDir: filepath.Join(cache, "derived"), Exec: execProgram, Now: env.Now,
+		Store: objects, Exec: execProgram, Now: env.Now,
 		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), SearchPath: env.Getenv("PATH"),
 		Report: newReporter(env, flags.logFormat), Jobs: flags.jobs,
 	}, nil

@@ -99,7 +99,7 @@ func newRoot(env Env) *cobra.Command {
 	root.AddCommand(
 		newBuild(env), newPublish(env), newNotify(env), newShip(env),
 		newVerify(env), newInspect(env), newRun(env), newIngest(env),
-		newSchema(env), newVersion(env),
+		newCache(env), newSchema(env), newVersion(env),
 	)
 	return root
 }

@@ -39,6 +39,9 @@ func (l *live) report(e builder.Event) {
 		l.running = append(l.running, e.Stage)
 	case builder.Progress:
 		l.detail[e.Stage] = e.Detail
+	case builder.Cached:
+		l.done++
+		fmt.Fprintln(l.w, eventLine(e))
 	case builder.Finished, builder.Failed:
 		l.running = slices.DeleteFunc(l.running, func(s string) bool { return s == e.Stage })
 		l.done++

@@ -47,6 +47,8 @@ func eventLine(e builder.Event) string {
 	switch e.State {
 	case builder.Finished:
 		return fmt.Sprintf("%-28s %7.2fs  %s", e.Stage, e.Elapsed.Round(10*time.Millisecond).Seconds(), e.Detail)
+	case builder.Cached:
+		return fmt.Sprintf("%-28s %7.2fs  cached", e.Stage, e.Elapsed.Round(10*time.Millisecond).Seconds())
 	case builder.Progress:
 		return fmt.Sprintf("%-28s           %s", e.Stage, e.Detail)
 	case builder.Failed:

@@ -72,11 +72,11 @@ var cold = sync.OnceValues(func() (finished, error) {
 	return build(h, f, "--offline", "--file", definition)
 })
 
-// build runs the program and fills in what it took.
+// build runs the program, every stage of it, and fills in what it took.
 func build(h host, f finished, flags ...string) (finished, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), buildLimit)
 	defer cancel()
-	args := append([]string{"build", "--output-dir", f.dir, "--cache-dir", f.cache}, flags...)
+	args := append([]string{"build", "--output-dir", f.dir, "--cache-dir", f.cache, "--no-cache"}, flags...)
 	out, err := h.run(ctx, args...)
 	f.maxRSS = out.MaxRSS
 	if err == nil && out.Code != 0 {

@@ -90,7 +90,7 @@ func TestInterruptedBuild(t *testing.T) {
 		lines := bufio.NewScanner(stderr)
 		for lines.Scan() && !strings.HasPrefix(lines.Text(), "arm64/unpack-root") {
 		}
-	}, "build", "--file", definitionDir, "--output-dir", output, "--cache-dir", first.cache, "--offline")
+	}, "build", "--file", definitionDir, "--output-dir", output, "--cache-dir", first.cache, "--offline", "--no-cache")
 	wantFailure(t, got, cli.ExitBuild, "building: interrupted, nothing was left behind")
 	check()
 }

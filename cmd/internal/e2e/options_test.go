@@ -174,7 +174,7 @@ func checkOptionsRPi4(t *testing.T, a artifacts, dir string) {
 // written and in the cache's small files.
 func checkSecrecy(t *testing.T, a artifacts, dir, cache string) {
 	secret := strings.Split(string(readFile(t, filepath.Join(dir, "key.pem"))), "\n")[3]
-	for _, root := range []string{a.dir, filepath.Join(cache, "resolved"), filepath.Join(cache, "derived")} {
+	for _, root := range []string{a.dir, filepath.Join(cache, "resolved"), filepath.Join(cache, "stages"), filepath.Join(cache, "blobs")} {
 		if _, err := os.Stat(root); err != nil {
 			continue
 		}
