@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"bufio"
 	"bytes"
 	"debug/elf"
 	"errors"
@@ -12,7 +11,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
+
+	"github.com/powernode/bootsmith/builder/source/unxz"
 )
 
 const (
@@ -93,10 +93,8 @@ func readModule(contents Opener, file *fileNode) (modinfo, error) {
 func Decompress(r io.Reader, ext string) ([]byte, error) {
 	switch ext {
 	case ".xz":
-		x, err := xz.NewReader(bufio.NewReader(r)) // it reads single bytes
-		if err != nil {
-			return nil, fmt.Errorf("decompressing: %w", err)
-		}
+		x := unxz.NewReader(r, 1) // it bounds the dictionary that a header asks for
+		defer x.Close()
 		r = x
 	case ".gz":
 		z, err := gzip.NewReader(r)

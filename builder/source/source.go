@@ -33,9 +33,18 @@ type Limits struct {
 	Bytes   int64 // sum of the files' sizes
 }
 
+// Stream returns how long a tar archive within the limits can be, in bytes: for
+// every member a header of 512 bytes and padding, and what long names and
+// attributes take. It is what a decompression bomb is measured against.
+func (l Limits) Stream() int64 {
+	const member = 3 << 10 // a header, the two of a PAX record, padding
+	size := int64(min(max(l.Entries, 0), math.MaxInt32))*member + 2*maxMetadata
+	return size + min(max(l.Bytes, 0), math.MaxInt64-size)
+}
+
 // maxMetadata bounds what the names, link targets and extended attributes of an
 // archive take in memory, in bytes.
-const maxMetadata = 1 << 30
+const maxMetadata = 256 << 20
 
 // maxDevices bounds the device nodes of an archive; a full /dev has a few
 // hundred.
@@ -53,7 +62,7 @@ type Tar struct {
 // Absolute paths, paths with "..", member types other than those of Entry, and
 // what is above the limits are errors. It reads the stream to its end.
 func (o Tar) Scan(ctx context.Context, r io.Reader, s *store.Store, fn func(Entry) error) error {
-	r = contextReader{ctx, r}
+	r = &boundedReader{r: contextReader{ctx, r}, left: o.Limits.Stream()}
 	in := tar.NewReader(r)
 	left, metadataLeft, devicesLeft := o.Limits, maxMetadata, maxDevices
 	for {
@@ -88,6 +97,21 @@ func (o Tar) Scan(ctx context.Context, r io.Reader, s *store.Store, fn func(Entr
 			return err
 		}
 	}
+}
+
+// boundedReader ends reading after a number of bytes: headers that are no member
+// of their own would pass the other limits by.
+type boundedReader struct {
+	r    io.Reader
+	left int64
+}
+
+func (b *boundedReader) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, errors.New("the archive is longer than its limits allow")
+	}
+	return n, err
 }
 
 // maxTrailer is how much may follow the end of a tar archive: padding.

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -164,7 +165,7 @@ func (r *reader) inode(path string, stat *syscall.Stat_t) (*tree.Inode, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.Xattrs, err = readXattrs(filepath.Join(r.Path, path))
+	n.Xattrs, err = r.xattrs(path)
 	return n, err
 }
 
@@ -184,7 +185,7 @@ func (r *reader) content(path string, n *tree.Inode, stat *syscall.Stat_t) error
 	if !ok || now.Dev != stat.Dev || now.Ino != stat.Ino {
 		return fmt.Errorf("reading %q: it was replaced meanwhile", path)
 	}
-	n.Content, n.Size, err = r.store.Put(source.WithContext(r.ctx, f))
+	n.Content, n.Size, err = r.store.Put(io.LimitReader(source.WithContext(r.ctx, f), stat.Size+1))
 	if err == nil && n.Size != stat.Size {
 		err = fmt.Errorf("reading %q: it was changed meanwhile", path)
 	}
@@ -219,8 +220,20 @@ func portable(name string) bool {
 	return strings.HasPrefix(name, "user.")
 }
 
-// readXattrs returns a file's portable attributes.
-func readXattrs(path string) (map[string]string, error) {
+// xattrs returns a file's portable attributes. Its folder is opened below the
+// root, so that no symbolic link that came meanwhile leads out of it.
+func (r *reader) xattrs(path string) (map[string]string, error) {
+	dir, err := r.root.Open(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return readXattrs(fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)), path)
+}
+
+// readXattrs returns the portable attributes of a file, not of what it links to;
+// errors call it name.
+func readXattrs(path, name string) (map[string]string, error) {
 	size, err := unix.Llistxattr(path, nil)
 	if errors.Is(err, unix.ENOTSUP) || err == nil && size == 0 {
 		return nil, nil
@@ -230,22 +243,22 @@ func readXattrs(path string) (map[string]string, error) {
 		size, err = unix.Llistxattr(path, buf)
 	}
 	if err != nil {
-		return nil, &fs.PathError{Op: "listing extended attributes of", Path: path, Err: err}
+		return nil, &fs.PathError{Op: "listing extended attributes of", Path: name, Err: err}
 	}
 	var found map[string]string
-	for _, name := range strings.Split(strings.TrimRight(string(buf[:size]), "\x00"), "\x00") {
-		if !portable(name) {
+	for _, attribute := range strings.Split(strings.TrimRight(string(buf[:size]), "\x00"), "\x00") {
+		if !portable(attribute) {
 			continue
 		}
 		value := make([]byte, 1<<16) // the kernel's limit, XATTR_SIZE_MAX
-		n, err := unix.Lgetxattr(path, name, value)
+		n, err := unix.Lgetxattr(path, attribute, value)
 		if err != nil {
-			return nil, &fs.PathError{Op: "reading extended attribute " + name + " of", Path: path, Err: err}
+			return nil, &fs.PathError{Op: "reading extended attribute " + attribute + " of", Path: name, Err: err}
 		}
 		if found == nil {
 			found = map[string]string{}
 		}
-		found[name] = string(value[:n])
+		found[attribute] = string(value[:n])
 	}
 	return found, nil
 }

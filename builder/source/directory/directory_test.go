@@ -2,10 +2,12 @@ package directory
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -177,6 +179,65 @@ func TestLoadRefuses(t *testing.T) {
 				t.Errorf("error %v lacks %q or its class", err, x.want)
 			}
 		})
+	}
+}
+
+// A folder that becomes a symbolic link while it is read leads nowhere else.
+func TestRaceWithSymlinks(t *testing.T) {
+	outside, dir := t.TempDir(), t.TempDir()
+	must(t, os.WriteFile(filepath.Join(outside, "f"), []byte("secret"), 0o644))
+	if err := unix.Setxattr(filepath.Join(outside, "f"), "user.secret", []byte("secret"), 0); err != nil && !errors.Is(err, unix.ENOTSUP) {
+		t.Fatal(err)
+	}
+	inside := filepath.Join(dir, "d")
+	must(t, os.Mkdir(inside, 0o755))
+	must(t, os.WriteFile(filepath.Join(inside, "f"), []byte("public"), 0o644))
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			_ = os.Rename(inside, inside+".old")
+			_ = os.Symlink(outside, inside)
+			_ = os.Remove(inside)
+			_ = os.Rename(inside+".old", inside)
+		}
+	}()
+	s := newStore(t)
+	for range 300 {
+		got, err := here(dir).Load(context.Background(), s, epoch)
+		if err != nil {
+			continue // it was seen
+		}
+		must(t, got.Walk(func(path string, n *tree.Node) error {
+			if strings.Contains(string(n.Inode.Content.Inline), "secret") || n.Inode.Xattrs["user.secret"] != "" {
+				t.Errorf("%s is of another folder", path)
+			}
+			return nil
+		}))
+	}
+	close(stop)
+	<-stopped
+}
+
+// A file that grows while it is read is an error, and read no further.
+func TestGrowingFile(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "f"), []byte("four"), 0o644))
+	root, err := os.OpenRoot(dir)
+	must(t, err)
+	defer root.Close()
+	r := &reader{Source: here(dir), ctx: context.Background(), root: root, store: newStore(t)}
+	info, err := root.Lstat("f")
+	must(t, err)
+	stat := *info.Sys().(*syscall.Stat_t)
+	must(t, os.Truncate(filepath.Join(dir, "f"), 1<<40))
+	if err := r.content("f", &tree.Inode{}, &stat); err == nil || !strings.Contains(err.Error(), "it was changed meanwhile") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -14,9 +14,6 @@ import (
 	"github.com/powernode/bootsmith/builder/fault"
 )
 
-// maxBlob bounds a blob in the cache, in bytes.
-const maxBlob = 64 << 30
-
 // Cache keeps the blobs of another place in a folder. What it holds is compared
 // with its digest whenever it is opened; what is damaged is fetched again.
 type Cache struct {
@@ -27,19 +24,18 @@ type Cache struct {
 
 // Manifest implements Blobs.
 func (c Cache) Manifest(ctx context.Context, digest v1.Hash) (io.ReadCloser, error) {
-	return c.open(ctx, digest, maxDocument, Blobs.Manifest)
+	return c.open(ctx, digest, maxDocument, func(ctx context.Context) (io.ReadCloser, error) { return c.Next.Manifest(ctx, digest) })
 }
 
 // Blob implements Blobs.
-func (c Cache) Blob(ctx context.Context, digest v1.Hash) (io.ReadCloser, error) {
-	return c.open(ctx, digest, maxBlob, Blobs.Blob)
+func (c Cache) Blob(ctx context.Context, digest v1.Hash, size int64) (io.ReadCloser, error) {
+	return c.open(ctx, digest, size, func(ctx context.Context) (io.ReadCloser, error) { return c.Next.Blob(ctx, digest, size) })
 }
 
-type method func(b Blobs, ctx context.Context, digest v1.Hash) (io.ReadCloser, error)
-
-func (c Cache) open(ctx context.Context, digest v1.Hash, limit int64, next method) (io.ReadCloser, error) {
+// open opens a blob of at most limit bytes; next fetches it.
+func (c Cache) open(ctx context.Context, digest v1.Hash, limit int64, next func(context.Context) (io.ReadCloser, error)) (io.ReadCloser, error) {
 	name := filepath.Join(c.Dir, digest.Hex)
-	f, err := openVerified(ctx, name, digest)
+	f, err := openVerified(ctx, name, digest, limit)
 	if err == nil {
 		return f, nil
 	}
@@ -57,9 +53,9 @@ func (c Cache) open(ctx context.Context, digest v1.Hash, limit int64, next metho
 
 // openVerified opens a cached blob. One that is damaged is deleted and does not
 // exist.
-func openVerified(ctx context.Context, name string, digest v1.Hash) (io.ReadCloser, error) {
+func openVerified(ctx context.Context, name string, digest v1.Hash, limit int64) (io.ReadCloser, error) {
 	open := func(context.Context, v1.Hash) (io.ReadCloser, error) { return os.Open(name) }
-	r, err := openBlob(ctx, open, digest, maxBlob)
+	r, err := openBlob(ctx, open, digest, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -75,8 +71,8 @@ func openVerified(ctx context.Context, name string, digest v1.Hash) (io.ReadClos
 }
 
 // fetch brings a blob into the cache, complete and verified or not at all.
-func (c Cache) fetch(ctx context.Context, name string, digest v1.Hash, limit int64, next method) (err error) {
-	r, err := openBlob(ctx, func(ctx context.Context, digest v1.Hash) (io.ReadCloser, error) { return next(c.Next, ctx, digest) }, digest, limit)
+func (c Cache) fetch(ctx context.Context, name string, digest v1.Hash, limit int64, next func(context.Context) (io.ReadCloser, error)) (err error) {
+	r, err := openBlob(ctx, func(ctx context.Context, _ v1.Hash) (io.ReadCloser, error) { return next(ctx) }, digest, limit)
 	if err != nil {
 		return err
 	}

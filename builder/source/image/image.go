@@ -41,8 +41,9 @@ const (
 type Blobs interface {
 	// Manifest opens a manifest or index.
 	Manifest(ctx context.Context, digest v1.Hash) (io.ReadCloser, error)
-	// Blob opens a configuration or layer.
-	Blob(ctx context.Context, digest v1.Hash) (io.ReadCloser, error)
+	// Blob opens a configuration or layer, which has size bytes: no more are
+	// fetched.
+	Blob(ctx context.Context, digest v1.Hash, size int64) (io.ReadCloser, error)
 }
 
 // Source is an image.
@@ -197,7 +198,7 @@ func parseManifest(data []byte, digest v1.Hash) (imageManifest, error) {
 // config reads the configuration and checks it against the manifest and the
 // architecture.
 func (i Source) config(ctx context.Context, m imageManifest) (*v1.ConfigFile, error) {
-	data, err := i.document(ctx, i.Blobs.Blob, m.Config.Digest, m.Config.Size)
+	data, err := i.document(ctx, i.sized(m.Config.Size), m.Config.Digest, m.Config.Size)
 	if err != nil {
 		return nil, err
 	}
@@ -216,6 +217,13 @@ func (i Source) config(ctx context.Context, m imageManifest) (*v1.ConfigFile, er
 }
 
 type opener func(ctx context.Context, digest v1.Hash) (io.ReadCloser, error)
+
+// sized opens blobs of size bytes.
+func (i Source) sized(size int64) opener {
+	return func(ctx context.Context, digest v1.Hash) (io.ReadCloser, error) {
+		return i.Blobs.Blob(ctx, digest, size)
+	}
+}
 
 // document reads a blob of at most limit bytes into memory and verifies it.
 func (i Source) document(ctx context.Context, open opener, digest v1.Hash, limit int64) ([]byte, error) {

@@ -333,6 +333,12 @@ func TestRefusesBadImages(t *testing.T) {
 		"whiteout without name": {bad(file("a/.wh.", 0)), "it names no file to delete"},
 		"overlay's whiteout":    {bad(tar.Header{Name: "x", Typeflag: tar.TypeChar}), "device 0:0"},
 		"bomb":                  {bad(file("x", 2<<20)), "exceeds"},
+		"huge layer": {func(l *layout) Source {
+			layer := l.blob(types.OCILayer, x)
+			layer.Size = 1 << 40
+			config := l.json(types.OCIConfigJSON, v1.ConfigFile{Architecture: "amd64", OS: "linux", RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{layer.Digest}}})
+			return l.list(l.json(types.OCIManifestSchema1, v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Config: config, Layers: []v1.Descriptor{layer}}))
+		}, "it has 1099511627776 bytes, more than the limits allow"},
 		"bomb in two layers": {func(l *layout) Source {
 			y := layerOf(t, file("y", 700<<10))
 			return l.list(l.image("amd64", gzipped, y, y))
@@ -431,6 +437,34 @@ func TestCache(t *testing.T) {
 	i.Blobs = cached
 	if _, err := read(t, i); err != nil {
 		t.Errorf("a damaged cache: %v", err)
+	}
+}
+
+// endless is a registry that doesn't stop to send.
+type endless struct{ Blobs }
+
+func (endless) Manifest(context.Context, v1.Hash) (io.ReadCloser, error) { return zeros{}, nil }
+
+func (endless) Blob(context.Context, v1.Hash, int64) (io.ReadCloser, error) { return zeros{}, nil }
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+func (zeros) Close() error               { return nil }
+
+// No more of a blob is kept than its descriptor announces.
+func TestEndlessBlobs(t *testing.T) {
+	c := Cache{Dir: filepath.Join(t.TempDir(), "images"), Next: endless{}}
+	digest := digestOf([]byte("x"))
+	_, blobErr := c.Blob(context.Background(), digest, 1000)
+	_, manifestErr := c.Manifest(context.Background(), digest)
+	for _, err := range []error{blobErr, manifestErr} {
+		if err == nil || !strings.Contains(err.Error(), "larger than announced") {
+			t.Errorf("got %v", err)
+		}
+	}
+	if left, err := os.ReadDir(c.Dir); err != nil || len(left) != 0 {
+		t.Errorf("the cache holds %v, %v", left, err)
 	}
 }
 

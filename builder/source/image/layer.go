@@ -40,10 +40,10 @@ type builder struct {
 
 // addLayer reads a layer and lays it over the tree.
 func (b *builder) addLayer(ctx context.Context, layer v1.Descriptor, diffID v1.Hash) error {
-	if layer.Size < 0 {
-		return fmt.Errorf("its size is %d", layer.Size)
+	if most := b.left.Stream(); layer.Size < 0 || layer.Size > most {
+		return fmt.Errorf("it has %d bytes, more than the limits allow: %d", layer.Size, most)
 	}
-	blob, err := openBlob(ctx, b.Blobs.Blob, layer.Digest, layer.Size)
+	blob, err := openBlob(ctx, b.sized(layer.Size), layer.Digest, layer.Size)
 	if err != nil {
 		return err
 	}

@@ -33,11 +33,11 @@ func (l Layout) Index() ([]byte, error) {
 
 // Manifest implements Blobs.
 func (l Layout) Manifest(ctx context.Context, digest v1.Hash) (io.ReadCloser, error) {
-	return l.Blob(ctx, digest)
+	return l.Blob(ctx, digest, maxDocument)
 }
 
 // Blob implements Blobs.
-func (l Layout) Blob(_ context.Context, digest v1.Hash) (io.ReadCloser, error) {
+func (l Layout) Blob(_ context.Context, digest v1.Hash, _ int64) (io.ReadCloser, error) {
 	return l.open("blobs/" + digest.Algorithm + "/" + digest.Hex)
 }
 

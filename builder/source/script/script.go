@@ -16,8 +16,9 @@
 //
 // With output tar, it writes a tar archive, compressed or not, to file
 // descriptor 3. What it prints is the build log. A status other than 0, and a
-// script that takes longer than its time limit, fail the build; processes that
-// it leaves behind are killed.
+// script that takes longer than its time limit, fail the build. Processes that
+// it leaves behind are killed, except those that made themselves a session of
+// their own: they don't hold up the build.
 //
 // Times later than SOURCE_DATE_EPOCH become SOURCE_DATE_EPOCH. Whether the
 // output is otherwise the same every time is up to the script: a plan holds the
@@ -198,6 +199,9 @@ func (p Source) readTar(ctx context.Context, s *store.Store, epoch int64) (*tree
 	switch {
 	case runErr != nil && !errors.Is(runErr, context.Canceled):
 		return nil, runErr
+	case errors.Is(r.err, os.ErrDeadlineExceeded):
+		return nil, fault.Buildf("running %q: a process that it left behind holds file descriptor 3 open", p.Path).
+			WithFix("have the script wait for what it starts, or start it with 3>&-")
 	case r.empty:
 		return nil, fault.Buildf("running %q: it wrote nothing to file descriptor 3", p.Path).
 			WithFix("have it write a tar archive there, for example tar -c . >&3, or set root.script.output to root")

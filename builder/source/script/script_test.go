@@ -111,6 +111,9 @@ echo packing
 func TestEnvironmentIsTheContracts(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
 	t.Setenv("GITHUB_TOKEN", "secret")
+	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "secret")
+	t.Setenv("BOOTSMITH_WEBHOOK_SECRET", "secret")
+	t.Setenv("BOOTSMITH_SECURE_BOOT_PIN", "secret")
 	p, l := newSource(t, OutputRoot, "#!/usr/bin/env -S sh -e\nenv\npwd\nls -A \"$HOME\" \"$TMPDIR\" \"$BOOTSMITH_ROOT\" | grep -v : || true\nls /proc/self/fd | tr '\\n' ' '; touch \"$BOOTSMITH_ROOT/x\"\n")
 	if _, err := run(t, p); err != nil {
 		t.Fatal(err)
@@ -224,6 +227,39 @@ func TestLeftoversAreKilled(t *testing.T) {
 	}
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("it took %s", took)
+	}
+}
+
+// A process outside of the script's group can hold file descriptor 3 open: that
+// ends neither later than the time limit allows, nor as if all were well.
+func TestDaemonsDontHoldUpTheBuild(t *testing.T) {
+	for name, x := range map[string]struct{ end, want string }{
+		"script ends":    {"exit 0", "a process that it left behind holds file descriptor 3 open; have the script wait"},
+		"script goes on": {"sleep 60", "took longer than 2s and was killed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, _ := newSource(t, OutputTar, "#!/bin/sh\ntar -c /etc/services >&3 2>/dev/null\nsetsid sleep 45 >/dev/null 2>&1 &\n"+x.end+"\n")
+			p.Timeout = 2 * time.Second
+			start := time.Now()
+			_, err := run(t, p)
+			if err == nil || !strings.Contains(err.Error(), x.want) || fault.ClassOf(err) != fault.Build {
+				t.Errorf("got %v, want %q", err, x.want)
+			}
+			if took := time.Since(start); took > 30*time.Second {
+				t.Errorf("it took %s", took)
+			}
+		})
+	}
+}
+
+// A log without end is handed on line by line until the time limit.
+func TestEndlessLog(t *testing.T) {
+	p, _ := newSource(t, OutputTar, "#!/bin/sh\nexec yes\n")
+	lines := 0
+	p.Log, p.Timeout = func(string) { lines++ }, time.Second
+	if _, err := run(t, p); err == nil || !strings.Contains(err.Error(), "took longer than 1s and was killed") || lines == 0 {
+		t.Errorf("%d lines, %v", lines, err)
 	}
 }
 

@@ -108,7 +108,11 @@ func (h blockHeader) decoder(r io.Reader) (*decoder, error) {
 	case 10:
 		d.sum = sha256.New()
 	}
-	config := lzma.Reader2Config{DictCap: int(max(h.dict, lzma.MinDictCap))}
+	dict := h.dict
+	if h.uncompressed >= 0 {
+		dict = min(dict, h.uncompressed) // nothing refers to what comes before the block
+	}
+	config := lzma.Reader2Config{DictCap: int(max(dict, lzma.MinDictCap))}
 	lz, err := config.NewReader2(d.in)
 	if err != nil {
 		return nil, fmt.Errorf("unxz: %w", err)

@@ -66,7 +66,7 @@ func (r *Repository) Manifest(ctx context.Context, digest v1.Hash) (io.ReadClose
 }
 
 // Blob implements image.Blobs.
-func (r *Repository) Blob(ctx context.Context, digest v1.Hash) (io.ReadCloser, error) {
+func (r *Repository) Blob(ctx context.Context, digest v1.Hash, _ int64) (io.ReadCloser, error) {
 	l, err := r.puller.Layer(ctx, r.repo.Digest(digest.String()))
 	if err != nil {
 		return nil, r.explain(digest, err)
