@@ -19,7 +19,7 @@ func newKernelFiles(f *spec.File, a arch.Arch) (rootSource, error) {
 	if k == nil {
 		return nil, nil
 	}
-	limits, err := limitsOf(f)
+	limits, err := Limits(f)
 	if err != nil {
 		return nil, err
 	}

@@ -41,7 +41,7 @@ type RootPin struct {
 // newRootSource returns the definition's source and its name; nil for packages.
 // What a source needs on disk while it is read goes below scratch.
 func newRootSource(c Config, f *spec.File, a arch.Arch, scratch string) (string, rootSource, error) {
-	limits, err := limitsOf(f)
+	limits, err := Limits(f)
 	if err != nil {
 		return "", nil, err
 	}
@@ -66,8 +66,8 @@ func newRootSource(c Config, f *spec.File, a arch.Arch, scratch string) (string,
 	return "", nil, nil
 }
 
-// limitsOf returns what the definition's sources may bring.
-func limitsOf(f *spec.File) (source.Limits, error) {
+// Limits returns what the definition's sources may bring.
+func Limits(f *spec.File) (source.Limits, error) {
 	bytes, err := f.Root.Limits.Bytes()
 	if err != nil {
 		return source.Limits{}, f.Bad("root.limits.size", "%v", err)

@@ -160,3 +160,34 @@ func FuzzReadImage(f *testing.F) {
 		}
 	})
 }
+
+func FuzzDecompress(f *testing.F) {
+	module := fakeModule(f, "depends=")
+	f.Add(".xz", packXZ(f, module))
+	f.Add(".zst", packZstd(f, module))
+	f.Add(".gz", gzipped(f, module))
+	f.Fuzz(func(t *testing.T, ext string, data []byte) {
+		module, err := Decompress(bytes.NewReader(data), ext)
+		if err == nil {
+			_, _ = Info(module) // an error, not a panic
+		}
+	})
+}
+
+func TestModulesInEveryCompression(t *testing.T) {
+	module := fakeModule(t, "depends=a", "vermagic="+version)
+	for ext, data := range map[string][]byte{"": module, ".xz": packXZ(t, module), ".zst": packZstd(t, module), ".gz": gzipped(t, module)} {
+		root, store := tree.New(0), newContents()
+		store.put(t, root, "boot/vmlinuz-"+version, []byte("kernel"))
+		store.put(t, root, "lib/modules/"+version+"/kernel/b.ko"+ext, data)
+		store.put(t, root, "lib/modules/"+version+"/modules.builtin", []byte("kernel/a.ko\n"))
+		k, err := Find(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := k.Modules(t.Context(), store, Wanted{Required: []string{"b"}})
+		if err != nil || len(got) != 1 || got[0].Name != "b" {
+			t.Errorf("%q: %+v, %v", ext, got, err)
+		}
+	}
+}

@@ -18,7 +18,7 @@ type Root struct {
 	Directory *Directory `yaml:"directory" doc:"a folder of the build host"`
 	Script    *Script    `yaml:"script" doc:"the platform's own build script"`
 	Image     *Image     `yaml:"image" doc:"a container image"`
-	Limits    Limits     `yaml:"limits" doc:"how much a source other than packages may bring"`
+	Limits    Limits     `yaml:"limits" doc:"how much the source may bring, of packages each of them"`
 }
 
 // Archive is a tar archive.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/powernode/bootsmith/arch"
+	"github.com/powernode/bootsmith/builder/source"
 )
 
 // Archive is one suite of an archive, as seen by one architecture. It may be
@@ -44,6 +45,9 @@ type Archive struct {
 	MaxAge time.Duration
 	// Offline forbids the network: only the cache is used, however old.
 	Offline bool
+	// Limits bound what each package may bring; the zero value means
+	// DefaultLimits.
+	Limits source.Limits
 	// Jobs limits parallel downloads and decompression; 0 means 4.
 	Jobs int
 	// Backoff is the pause before the first retry of a failed download, and

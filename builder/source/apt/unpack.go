@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/powernode/bootsmith/builder/fault"
+	"github.com/powernode/bootsmith/builder/source"
 	"github.com/powernode/bootsmith/builder/source/control"
 	"github.com/powernode/bootsmith/builder/source/deb"
 	"github.com/powernode/bootsmith/builder/store"
@@ -25,6 +26,16 @@ const (
 	// decompressed on several cores.
 	largePackage = 8 << 20
 )
+
+// DefaultLimits bounds a package; today's largest have 100,000 entries and 6 GB.
+func DefaultLimits() source.Limits { return source.Limits{Entries: 1 << 20, Bytes: 64 << 30} }
+
+func (a *Archive) limits() source.Limits {
+	if a.Limits == (source.Limits{}) {
+		return DefaultLimits()
+	}
+	return a.Limits
+}
 
 // UnpackInto lays a package into a tree as dpkg unpacks it, its contents into
 // s. The package is downloaded when the cache doesn't have it.
@@ -58,7 +69,7 @@ func (a *Archive) Unpack(ctx context.Context, s *store.Store, pkg Package) (*deb
 	if pkg.Size >= largePackage {
 		workers = a.jobs()
 	}
-	p, err := deb.Read(ctx, f, s, workers)
+	p, err := deb.Read(ctx, f, s, workers, a.limits())
 	if err == nil {
 		err = pkg.matches(p)
 	}
@@ -106,7 +117,7 @@ func (a *Archive) cachedListing(s *store.Store, pkg Package) *deb.Package {
 		return nil
 	}
 	p, err := deb.Unmarshal(data)
-	if err != nil || pkg.matches(p) != nil || !p.Stored(s) {
+	if err != nil || pkg.matches(p) != nil || !p.Fits(a.limits()) || !p.Stored(s) {
 		return nil
 	}
 	return p

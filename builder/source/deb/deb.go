@@ -18,12 +18,6 @@ import (
 	"github.com/powernode/bootsmith/builder/store"
 )
 
-// The limits of a package; today's largest have 100,000 entries and 6 GB.
-const (
-	maxEntries = 1 << 20
-	maxBytes   = 64 << 30
-)
-
 // Package is an unpacked .deb file.
 type Package struct {
 	// Control is the control file's stanza.
@@ -62,6 +56,15 @@ func (p *Package) File(name string) (File, bool) {
 	return File{}, false
 }
 
+// Fits tells whether the package is within limits.
+func (p *Package) Fits(limits source.Limits) bool {
+	limits.Entries -= len(p.Entries)
+	for i := range p.Entries {
+		limits.Bytes -= p.Entries[i].Inode.Size
+	}
+	return limits.Entries >= 0 && limits.Bytes >= 0
+}
+
 // Conffiles returns the package's configuration files: paths without a leading
 // slash.
 func (p *Package) Conffiles() []string {
@@ -77,8 +80,9 @@ func (p *Package) Conffiles() []string {
 }
 
 // Read reads a .deb file; contents of its files go into s as they stream by.
-// workers is how many blocks of an .xz archive are decompressed at a time.
-func Read(ctx context.Context, r io.Reader, s *store.Store, workers int) (*Package, error) {
+// workers is how many blocks of an .xz archive are decompressed at a time; limits
+// bound the data archive.
+func Read(ctx context.Context, r io.Reader, s *store.Store, workers int, limits source.Limits) (*Package, error) {
 	a, err := newArReader(r)
 	if err != nil {
 		return nil, err
@@ -99,7 +103,7 @@ func Read(ctx context.Context, r io.Reader, s *store.Store, workers int) (*Packa
 				return nil, fmt.Errorf("reading %q: %w", name, err)
 			}
 		case strings.HasPrefix(name, "data.tar") && p.Control != nil:
-			if err := p.readData(ctx, name, a, s, workers); err != nil {
+			if err := p.readData(ctx, name, a, s, workers, limits); err != nil {
 				return nil, fmt.Errorf("reading %q: %w", name, err)
 			}
 			return p, nil
@@ -127,7 +131,7 @@ func readFormat(a *arReader) error {
 
 // readData reads the data archive, after the control archive has told which
 // files need an MD5 digest.
-func (p *Package) readData(ctx context.Context, name string, a *arReader, s *store.Store, workers int) error {
+func (p *Package) readData(ctx context.Context, name string, a *arReader, s *store.Store, workers int, limits source.Limits) error {
 	r, err := decompress(name, a, workers)
 	if err != nil {
 		return err
@@ -140,7 +144,7 @@ func (p *Package) readData(ctx context.Context, name string, a *arReader, s *sto
 	}
 	var sum hash.Hash
 	scan := source.Tar{
-		Limits: source.Limits{Entries: maxEntries, Bytes: maxBytes},
+		Limits: limits,
 		Tee: func(path string) io.Writer {
 			if sum = nil; !listed || wanted[path] {
 				sum = md5.New() // dpkg's database knows no other digest

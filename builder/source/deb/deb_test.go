@@ -4,11 +4,14 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"io"
 	"reflect"
 	"strings"
 	"testing"
 
+	"github.com/powernode/bootsmith/builder/source"
 	"github.com/powernode/bootsmith/builder/source/apt/apttest"
 	"github.com/powernode/bootsmith/builder/source/deb"
 	"github.com/powernode/bootsmith/builder/store"
@@ -25,7 +28,7 @@ func open(t testing.TB) *store.Store {
 }
 
 func read(s *store.Store, data []byte) (*deb.Package, error) {
-	return deb.Read(context.Background(), bytes.NewReader(data), s, 2)
+	return deb.Read(context.Background(), bytes.NewReader(data), s, 2, source.Limits{Entries: 1000, Bytes: 16 << 20})
 }
 
 func rich(compression string) apttest.Deb {
@@ -175,6 +178,10 @@ func TestHostileDebsAreRefused(t *testing.T) {
 		"twice":               link("./a", "./a").Bytes(),
 		"empty symlink":       apttest.Deb{Name: "x", Files: []apttest.Member{{Header: tar.Header{Name: "l", Typeflag: tar.TypeSymlink, Linkname: strings.Repeat("x", 5000)}}}}.Bytes(),
 		"unknown type":        apttest.Deb{Name: "x", Files: []apttest.Member{{Header: tar.Header{Name: "v", Typeflag: 'V', Format: tar.FormatGNU}}}}.Bytes(),
+		"bomb":                apttest.Deb{Name: "x", Files: []apttest.Member{apttest.File("zeros", strings.Repeat("\x00", 17<<20))}}.Bytes(),
+		"too many":            apttest.Deb{Name: "x", Files: flood(tar.TypeReg)}.Bytes(),
+		"device flood":        apttest.Deb{Name: "x", Files: flood(tar.TypeBlock)}.Bytes(),
+		"control bomb":        apttest.Deb{Name: "x", Scripts: map[string]string{"postinst": strings.Repeat("\x00", 65<<20)}}.Bytes(),
 		"bad version":         apttest.Deb{Name: "x", Version: "v1"}.Bytes(),
 		"bad name":            apttest.Deb{Name: "../x"}.Bytes(),
 		"unknown compression": apttest.Deb{Name: "x", Compression: ".bz2"}.Bytes(),
@@ -186,6 +193,31 @@ func TestHostileDebsAreRefused(t *testing.T) {
 	for name, data := range cases {
 		if _, err := read(open(t), data); err == nil {
 			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+func flood(kind byte) []apttest.Member {
+	var all []apttest.Member
+	for i := range 1001 {
+		all = append(all, apttest.Member{Header: tar.Header{Name: fmt.Sprintf("./dev/%d", i), Typeflag: kind}})
+	}
+	return all
+}
+
+// A package that was within the limits of an earlier build need not be within
+// those of this one.
+func TestFits(t *testing.T) {
+	p, err := read(open(t), rich("").Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, bytes := len(p.Entries), int64(16005)
+	for limits, want := range map[source.Limits]bool{
+		{Entries: entries, Bytes: bytes}: true, {Entries: entries - 1, Bytes: bytes}: false, {Entries: entries, Bytes: bytes - 1}: false,
+	} {
+		if p.Fits(limits) != want {
+			t.Errorf("%+v: %t", limits, !want)
 		}
 	}
 }
@@ -236,6 +268,22 @@ func FuzzRead(f *testing.F) {
 		}
 		if err := p.Apply(tree.New(0), nil); err == nil {
 			_ = deb.WriteDatabase(tree.New(0), s, []*deb.Package{p}, 0)
+		}
+	})
+}
+
+// A listing may be damaged and have the right digest all the same.
+func FuzzUnmarshal(f *testing.F) {
+	p, err := read(open(f), rich("").Bytes())
+	if err != nil {
+		f.Fatal(err)
+	}
+	_, lines, _ := bytes.Cut(p.Marshal(), []byte("\n"))
+	f.Add(lines)
+	f.Fuzz(func(t *testing.T, lines []byte) {
+		p, err := deb.Unmarshal(append(fmt.Appendf(nil, "bootsmith-deb %d %x\n", deb.ListingVersion, sha256.Sum256(lines)), lines...))
+		if err == nil {
+			_ = p.Apply(tree.New(0), nil) // an error, not a panic
 		}
 	})
 }

@@ -157,7 +157,12 @@ func newArchive(env Env, flags buildFlags, cache string, f *spec.File, a arch.Ar
 	for _, r := range p.Repositories {
 		repositories = append(repositories, apt.Repository{Mirror: r.Mirror, Suite: r.Suite, Components: r.Components, Keyring: f.Resolve(r.Keyring)})
 	}
+	limits, err := builder.Limits(f)
+	if err != nil {
+		return nil, err
+	}
 	return &apt.Archive{
+		Limits: limits,
 		Mirror: mirror, Suite: p.Suite, Components: p.Components, Keyring: f.Resolve(p.Keyring),
 		Repositories: repositories, Field: f.ArchiveField(),
 		Arch: a, CacheDir: cache, Client: http.DefaultClient, Now: env.Now,
