@@ -14,10 +14,10 @@ TEST_PACKAGES := $(DEMO_PACKAGES) qemu-system-x86 qemu-system-arm qemu-utils ovm
 	qemu-efi-aarch64 xorriso genisoimage gdisk dosfstools mtools erofs-utils cpio \
 	zstd xz-utils cryptsetup-bin fsverity skopeo umoci binutils dpkg e2fsprogs \
 	kmod libc-bin openssl fdisk sbsigntool softhsm2 opensc device-tree-compiler \
-	binutils-x86-64-linux-gnu binutils-aarch64-linux-gnu
+	binutils-x86-64-linux-gnu binutils-aarch64-linux-gnu gcc libc6-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test boot boot-table boot-server repro bench lint ci clean init deps-demo deps-test FORCE
+.PHONY: help demo build test boot boot-table boot-server registries repro bench lint ci clean init deps-demo deps-test FORCE
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -46,6 +46,24 @@ boot-table: ## Write the README's table of boots from the last make boot
 boot-server: deps-test init ## Boot the server platform to multi-user, log in, reboot (some minutes)
 	$(GO) test -count=1 -timeout 60m -tags boot -v -run '^TestBootServer$$' ./cmd/internal/vm
 
+# Registries that the distribution doesn't have are built once, from their
+# modules: distribution 3, and Gitea without its web pages.
+REGISTRIES := $(STATE)/registries
+
+registries: deps-test build $(REGISTRIES)/distribution $(REGISTRIES)/gitea/gitea ## Publish to registries of four makers, and delete
+	$(BIN)/bootsmith build --file fixtures/platforms/minimal --output-dir $(REGISTRIES)/build --git-sha 0123456789abcdef0123456789abcdef01234567
+	BOOTSMITH_REGISTRIES=$(abspath $(REGISTRIES)) $(GO) test -count=1 -timeout 30m -tags registries -v -run '^Test(Registries|GiteaRefusals)$$' ./publish
+
+$(REGISTRIES)/distribution:
+	@mkdir -p $(@D)
+	cd "$$($(call module-dir,github.com/distribution/distribution/v3@v3.1.2))" && $(GOBUILD) -ldflags '-s -w' -o $(abspath $@) ./cmd/registry
+
+$(REGISTRIES)/gitea/gitea:
+	@rm -rf $(@D) && mkdir -p $(@D)/static
+	cd "$$($(call module-dir,code.gitea.io/gitea@v1.26.0))" && cp -r options templates public $(abspath $(@D))/static && \
+		$(GOBUILD) -tags 'sqlite sqlite_unlock_notify' -ldflags '-s -w -X "main.Version=1.26.0"' -o $(abspath $@) .
+	@chmod -R u+w,a+rX $(@D)/static
+
 repro: deps-test init ## Build as other users on other hosts would and compare every byte
 	$(GO) test -count=1 -timeout 20m -tags repro -v -run 'TestReproducible|TestPeakMemory' ./cmd/internal/e2e
 
@@ -57,12 +75,13 @@ lint: ## Check format, vet, staticcheck and go.mod
 	$(GO) vet ./...
 	$(GO) vet -tags boot ./cmd/internal/vm
 	$(GO) vet -tags repro ./cmd/internal/e2e
+	$(GO) vet -tags registries ./publish
 	$(GO) mod tidy -diff
-	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) -tags boot,repro ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) -tags boot,repro,registries ./...
 
 STATICCHECK := v0.8.2
 
-ci: lint test repro boot demo ## Everything that has to pass
+ci: lint test repro registries boot demo ## Everything that has to pass
 
 clean: ## Delete what was built; the caches stay
 	rm -rf $(BIN) build $(STATE) builder/initramfs/bin/init-*
@@ -72,6 +91,9 @@ deps-demo:
 
 deps-test:
 	@$(call apt-install,$(TEST_PACKAGES))
+
+# Prints the folder of a module's sources, and fetches them first.
+module-dir = $(GO) mod download -json $(1) | sed -n 's/^.*"Dir": "\(.*\)".*$$/\1/p'
 
 # Installs what is missing, and asks the network only then.
 define apt-install

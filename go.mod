@@ -3,6 +3,7 @@ module github.com/powernode/bootsmith
 go 1.26.0
 
 require (
+	cuelabs.dev/go/oci/ociregistry v0.0.0-20251212221603-3adeb8663819
 	github.com/CycloneDX/cyclonedx-go v0.10.0
 	github.com/ProtonMail/go-crypto v1.4.0
 	github.com/anchore/packageurl-go v0.2.0

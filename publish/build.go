@@ -65,7 +65,11 @@ func (a *artifact) String() string {
 // tag returns the artifact's name in the registry.
 func (a *artifact) tag() string {
 	m := a.build.manifest
-	return m.GitSHA + "-" + m.Arch + "-" + a.family.Name
+	return artifactTag(m.GitSHA, m.Arch, a.family.Name)
+}
+
+func artifactTag(revision, arch, family string) string {
+	return revision + "-" + arch + "-" + family
 }
 
 // tagPattern is the OCI distribution specification's grammar of tags.

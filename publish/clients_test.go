@@ -143,12 +143,14 @@ func TestSignaturesForCosign2(t *testing.T) {
 		t.Errorf("the tag names %s after %s (%v)", after, before, err)
 	}
 	o.Signer = newSigner(t, s, nil)
-	publishBuild(t, dir, o)
+	pubs = publishBuild(t, dir, o)
 	if last, err := publish.Resolve(t.Context(), publish.Access{}, tag); err != nil || last != after {
 		t.Errorf("the tag names %s after %s (%v)", last, after, err)
 	}
-	if err := publish.Delete(t.Context(), publish.Access{}, iso.OCIRef, iso.Tag); err != nil {
-		t.Fatal(err)
+	for _, p := range pubs.Publications {
+		if _, err := publish.Delete(t.Context(), publish.Access{}, p.OCIRef, p.Tag); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, err := publish.Resolve(t.Context(), publish.Access{}, tag); err == nil {
 		t.Error("the signature outlives what it signs")

@@ -2,10 +2,10 @@ package publish
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/powernode/bootsmith/builder/fault"
@@ -14,73 +14,81 @@ import (
 	"oras.land/oras-go/v2/registry/remote/auth"
 )
 
-// Delete removes a manifest from a registry: its referrers first, then the tags
-// given (those that name another manifest by now are left), then the manifest.
-// Its blobs are the registry's to collect. What is gone already is no error, so
-// that an interrupted deletion can be repeated.
+// Delete gives up a published artifact: the tags given (those that name another
+// manifest by now are left) and, when nothing uses it any more, its manifest with
+// all that is attached to it. Its blobs are the registry's to collect.
+//
+// A manifest is used by another tag that names it, and by an index. A build's
+// index is given up when all its artifacts are, and goes with them: until then
+// their manifests stay, without their tags. Deleted tells whether the manifest is
+// gone now.
+//
+// What is gone already is no error, and nothing is deleted before what leads to
+// it, so that an interrupted deletion can be repeated.
 //
 // The reference must have a digest.
-func Delete(ctx context.Context, a Access, ref string, tags ...string) error {
+func Delete(ctx context.Context, a Access, ref string, tags ...string) (deleted bool, err error) {
 	repo, err := a.repository(ref)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if _, err := repo.Reference.Digest(); err != nil {
-		return fault.Inputf("deleting %q: it has no digest", ref)
+		return false, fault.Inputf("deleting %q: it has no digest", ref)
 	}
-	if err := deleteManifest(ctx, repo, repo.Reference.Reference, tags); err != nil {
-		return remoteError(fmt.Errorf("deleting %q: %w", ref, err))
+	deleted, err = deleteArtifact(ctx, repo, repo.Reference.Reference, tags)
+	if err != nil {
+		return false, remoteError(fmt.Errorf("deleting %q: %w", ref, err))
 	}
-	return nil
+	return deleted, nil
 }
 
-// DeleteIndexIfEmpty removes the index that a tag names when none of the
-// manifests that it lists exists any more. It tells whether the index is gone.
-func DeleteIndexIfEmpty(ctx context.Context, a Access, ref string) (bool, error) {
-	repo, err := a.repository(ref)
+func deleteArtifact(ctx context.Context, repo *remote.Repository, digest string, tags []string) (bool, error) {
+	for _, tag := range tags {
+		if err := untag(ctx, repo, digest, tag); err != nil {
+			return false, fmt.Errorf("tag %s: %w", tag, err)
+		}
+	}
+	all, err := takeInventory(ctx, repo)
 	if err != nil {
 		return false, err
 	}
-	gone, err := deleteEmptyIndex(ctx, repo, repo.Reference.Reference)
-	if err != nil {
-		return false, remoteError(fmt.Errorf("deleting the index %q: %w", ref, err))
+	for _, index := range all.givenUp(digest) {
+		if err := all.deleteIndex(ctx, repo, index); err != nil {
+			return false, fmt.Errorf("the index %s: %w", index.desc.Digest, err)
+		}
 	}
-	return gone, nil
+	if all.uses(digest) {
+		return false, nil
+	}
+	return true, deleteManifest(ctx, repo, digest)
 }
 
-func deleteEmptyIndex(ctx context.Context, repo *remote.Repository, tag string) (bool, error) {
-	desc, raw, err := fetchManifest(ctx, repo, tag)
-	if errors.Is(err, errdef.ErrNotFound) {
-		return true, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	var index ocispec.Index
-	if err := json.Unmarshal(raw, &index); err != nil {
-		return false, err
-	}
-	if desc.MediaType != ocispec.MediaTypeImageIndex {
-		return false, fmt.Errorf("it is no index but %q", desc.MediaType)
-	}
-	for _, m := range index.Manifests {
-		if !readable(m, maxManifest) {
+// deleteIndex deletes a build's index and before it the manifests that nothing
+// else uses.
+func (v *inventory) deleteIndex(ctx context.Context, repo *remote.Repository, index *taggedIndex) error {
+	delete(v.indexes, index.desc.Digest.String())
+	for _, m := range index.entries {
+		if v.uses(m.Digest.String()) {
 			continue
 		}
-		switch exists, err := repo.Manifests().Exists(ctx, m); {
-		case err != nil:
-			return false, err
-		case exists:
-			return false, nil
+		if err := deleteManifest(ctx, repo, m.Digest.String()); err != nil {
+			return err
 		}
 	}
-	return true, deleteManifest(ctx, repo, desc.Digest.String(), []string{tag})
+	if len(v.tags[index.desc.Digest.String()]) > 1 {
+		return untag(ctx, repo, index.desc.Digest.String(), index.tag)
+	}
+	return deleteManifest(ctx, repo, index.desc.Digest.String())
 }
 
-func deleteManifest(ctx context.Context, repo *remote.Repository, digest string, tags []string) error {
+// deleteManifest deletes a manifest, and before it what is attached to it: the
+// referrers, the list of them that clients keep under a tag where the registry
+// has no referrers API, and the signatures for cosign 2.
+func deleteManifest(ctx context.Context, repo *remote.Repository, digest string) error {
 	desc, err := repo.Resolve(ctx, digest)
-	if errors.Is(err, errdef.ErrNotFound) {
-		return nil
+	gone := errors.Is(err, errdef.ErrNotFound)
+	if gone {
+		desc, err = subjectOf(digest)
 	}
 	if err != nil {
 		return err
@@ -89,65 +97,99 @@ func deleteManifest(ctx context.Context, repo *remote.Repository, digest string,
 	if err != nil {
 		return err
 	}
+	// The list goes after what it lists: whoever repeats this finds the rest.
 	for _, r := range referrers {
 		if !readable(r, maxManifest) {
 			continue
 		}
-		if err := remove(repo.Delete(ctx, r)); err != nil {
+		if err := deleteReference(ctx, repo, r.Digest.String()); err != nil {
 			return fmt.Errorf("referrer %s: %w", r.Digest, err)
 		}
 	}
-	if err := deleteSimple(ctx, repo, desc); err != nil {
-		return err
-	}
-	for _, tag := range tags {
-		if err := untag(ctx, repo, desc, tag); err != nil {
+	for _, tag := range []string{simpleTag(desc), referrersTag(desc)} {
+		if err := deleteTagged(ctx, repo, tag); err != nil {
 			return fmt.Errorf("tag %s: %w", tag, err)
 		}
 	}
-	return remove(repo.Delete(ctx, desc))
-}
-
-// deleteSimple deletes the signatures for cosign 2.
-func deleteSimple(ctx context.Context, repo *remote.Repository, manifest ocispec.Descriptor) error {
-	tag := simpleTag(manifest)
-	desc, err := repo.Resolve(ctx, tag)
-	if err == nil {
-		err = errors.Join(untag(ctx, repo, desc, tag), remove(repo.Delete(ctx, desc)))
-	}
-	if err := remove(err); err != nil {
-		return fmt.Errorf("signatures under the tag %s: %w", tag, err)
-	}
-	return nil
-}
-
-// remove forgives what is gone, and a list of referrers that is.
-func remove(err error) error {
-	var listing *remote.ReferrersError
-	if errors.Is(err, errdef.ErrNotFound) || errors.As(err, &listing) && listing.IsReferrersIndexDelete() {
+	if gone {
 		return nil
 	}
-	return err
+	return deleteReference(ctx, repo, digest)
 }
 
-// untag deletes a tag (distribution specification 1.1, "Deleting tags"), for
-// registries that keep it when its manifest goes. Others refuse this with 400 or
-// 405, and need it not.
-func untag(ctx context.Context, repo *remote.Repository, desc ocispec.Descriptor, tag string) error {
+// deleteTagged deletes the manifest that a tag names, and the tag.
+func deleteTagged(ctx context.Context, repo *remote.Repository, tag string) error {
+	desc, err := repo.Resolve(ctx, tag)
+	if errors.Is(err, errdef.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := deleteReference(ctx, repo, desc.Digest.String()); err != nil {
+		return err
+	}
+	return untag(ctx, repo, desc.Digest.String(), tag)
+}
+
+// untag deletes a tag if it names the manifest, or what replaceTag left when it
+// was interrupted.
+func untag(ctx context.Context, repo *remote.Repository, digest, tag string) error {
 	now, err := repo.Resolve(ctx, tag)
 	if errors.Is(err, errdef.ErrNotFound) {
 		return nil
 	}
-	if err != nil || now.Digest != desc.Digest {
+	if err != nil {
 		return err
 	}
-	scheme := "https"
-	if repo.PlainHTTP {
-		scheme = "http"
+	stone, err := tombstone(tag)
+	if err != nil {
+		return err
 	}
-	url := scheme + "://" + repo.Reference.Host() + "/v2/" + repo.Reference.Repository + "/manifests/" + tag
+	if now.Digest == stone.desc.Digest {
+		return deleteReference(ctx, repo, now.Digest.String())
+	}
+	if now.Digest.String() != digest {
+		return nil
+	}
+	err = deleteReference(ctx, repo, tag)
+	if errors.Is(err, errNoUntagging) {
+		return replaceTag(ctx, repo, tag, stone)
+	}
+	return err
+}
+
+// tombstone is a manifest that no other tag names.
+func tombstone(tag string) (packed, error) {
+	return pack(ocispec.Manifest{
+		ArtifactType: ArtifactType, Layers: []ocispec.Descriptor{ocispec.DescriptorEmptyJSON},
+		Annotations: map[string]string{ocispec.AnnotationRefName: tag},
+	})
+}
+
+// replaceTag deletes a tag from a registry that deletes manifests only, with all
+// their tags (distribution 2.8): the tag moves to a manifest of its own, which is
+// deleted then.
+func replaceTag(ctx context.Context, repo *remote.Repository, tag string, stone packed) error {
+	p := newPusher(repo, "", Options{})
+	if _, err := p.bytes(ctx, ocispec.MediaTypeEmptyJSON, ocispec.DescriptorEmptyJSON.Data); err != nil {
+		return err
+	}
+	if err := p.manifest(ctx, stone, tag, "the tag "+tag); err != nil {
+		return err
+	}
+	return deleteReference(ctx, repo, stone.desc.Digest.String())
+}
+
+// errNoUntagging says that a registry deletes no tags.
+var errNoUntagging = errors.New("the registry deletes no tags")
+
+// deleteReference deletes a manifest by its digest, or a tag (distribution
+// specification 1.1, "Content Management"). What is gone already is no error.
+func deleteReference(ctx context.Context, repo *remote.Repository, reference string) error {
+	u := uploads{repo: repo}
 	ctx = auth.AppendRepositoryScope(ctx, repo.Reference, auth.ActionPull, auth.ActionDelete)
-	req, err := http.NewRequestWithContext(ctx, http.MethodDelete, url, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodDelete, u.base()+"/manifests/"+reference, nil)
 	if err != nil {
 		return err
 	}
@@ -155,10 +197,14 @@ func untag(ctx context.Context, repo *remote.Repository, desc ocispec.Descriptor
 	if err != nil {
 		return err
 	}
-	resp.Body.Close()
+	defer resp.Body.Close()
 	switch resp.StatusCode {
-	case http.StatusOK, http.StatusAccepted, http.StatusNoContent, http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed:
+	case http.StatusOK, http.StatusAccepted, http.StatusNoContent, http.StatusNotFound:
 		return nil
+	case http.StatusBadRequest, http.StatusMethodNotAllowed:
+		if !strings.Contains(reference, ":") {
+			return errNoUntagging
+		}
 	}
-	return fmt.Errorf("the registry answered %s", resp.Status)
+	return answerError(resp)
 }

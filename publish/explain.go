@@ -49,6 +49,10 @@ func remedy(err error) string {
 		}
 		// Gitea says no more when a size limit is reached.
 		return "check the account's permissions and the registry's size quota (Gitea: LIMIT_SIZE_CONTAINER)"
+	case http.StatusMethodNotAllowed:
+		if answer.Method == http.MethodDelete {
+			return "let the registry delete manifests (distribution: storage.delete.enabled)"
+		}
 	case http.StatusRequestEntityTooLarge:
 		return fmt.Sprintf("raise the body size limit of the proxy%s before the registry (nginx: client_max_body_size), or of the registry", serverOf(err))
 	case http.StatusTooManyRequests:
