@@ -36,15 +36,25 @@ func (p *Plan) pinKernels(ctx context.Context, c Config, f *spec.File) error {
 		if err != nil {
 			return err
 		}
-		k, err := newKernelFiles(f, a)
-		if err != nil || k == nil {
+		if p.Targets[i].KernelDigest, err = pinKernel(ctx, c, f, a, p.Epoch); err != nil {
 			return err
-		}
-		if p.Targets[i].KernelDigest, err = k.Pin(ctx, c.Store, p.Epoch); err != nil {
-			return fault.Default(fault.Input, fmt.Errorf("planning the kernel of %s: %w", a.Name, err))
 		}
 	}
 	return nil
+}
+
+// pinKernel returns the state of an architecture's kernel that is in files, ""
+// for others.
+func pinKernel(ctx context.Context, c Config, f *spec.File, a arch.Arch, epoch int64) (string, error) {
+	k, err := newKernelFiles(f, a)
+	if err != nil || k == nil {
+		return "", err
+	}
+	digest, err := k.Pin(ctx, c.Store, epoch)
+	if err != nil {
+		return "", fault.Default(fault.Input, fmt.Errorf("planning the kernel of %s: %w", a.Name, err))
+	}
+	return digest, nil
 }
 
 // bootsFromRoot tells that the kernel is the root's own.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -126,15 +127,49 @@ type Request struct {
 	Revision string
 	// SourceDateEpoch is the variable's value; "" when unset.
 	SourceDateEpoch string
+	// Lock gives the packages; nil: they are looked up.
+	Lock *Lock
+	// Locked makes a lock that doesn't fit an error, a Drift. Otherwise it is
+	// reported, and the packages are looked up.
+	Locked bool
 }
 
-// NewPlan resolves a request: it loads the overlays and picks the packages
-// from the verified index. An interrupted plan says so, like an interrupted run.
+// NewPlan resolves a request: it loads the overlays and takes the packages from
+// the lock, or picks them from the verified index. An interrupted plan says so,
+// like an interrupted run.
 func NewPlan(ctx context.Context, c Config, r Request) (_ *Plan, err error) {
 	defer func() { err = explain(ctx, err) }()
+	p, err := newPlan(ctx, c, r)
+	var drift *Drift
+	if r.Locked || !errors.As(err, &drift) {
+		return p, err
+	}
+	c.Report(Event{Time: c.Now(), Stage: "lock", State: Progress, Detail: drift.Error() + "; looking everything up, until bootsmith lock is run"})
+	old := r.Lock
+	r.Lock = nil
+	if p, err = newPlan(ctx, c, r); err != nil {
+		return nil, err
+	}
+	for _, t := range p.Targets {
+		if before := old.target(t.Arch); before != nil {
+			if err := checkDowngrade(before.Packages, t.Packages); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return p, nil
+}
+
+func newPlan(ctx context.Context, c Config, r Request) (_ *Plan, err error) {
 	p := &Plan{
 		FormatVersion: FormatVersion, Version: Version, Platform: r.File.Name,
 		DefinitionSHA256: r.File.SHA256, Permissions: r.File.Permissions, Users: r.File.Users, BaseURL: r.File.IPXE.BaseURL,
+	}
+	if l := r.Lock; l != nil {
+		if causes := l.drift(r.File, r.architectures()); causes != nil {
+			return nil, (&Drift{Path: LockPath(r.File), Causes: causes}).fault()
+		}
+		p.LockSHA256 = l.sha256
 	}
 	if p.DiskSize, err = r.File.Disk.Bytes(); err != nil {
 		return nil, r.File.Bad("disk.size", "%v", err)
@@ -164,6 +199,9 @@ func NewPlan(ctx context.Context, c Config, r Request) (_ *Plan, err error) {
 	if err = p.pinKernels(ctx, c, r.File); err != nil {
 		return nil, err
 	}
+	if err = p.checkSources(ctx, c, r); err != nil {
+		return nil, err
+	}
 	return p, p.addRevision(commit, r)
 }
 
@@ -189,7 +227,7 @@ func (p *Plan) addTargets(ctx context.Context, c Config, r Request) error {
 	errs := make([]error, len(names))
 	var wg sync.WaitGroup
 	for i, name := range names {
-		wg.Go(func() { p.Targets[i], errs[i] = newTarget(ctx, c, r.File, name) })
+		wg.Go(func() { p.Targets[i], errs[i] = newTarget(ctx, c, r, name) })
 	}
 	wg.Wait()
 	for _, err := range errs {
@@ -200,7 +238,8 @@ func (p *Plan) addTargets(ctx context.Context, c Config, r Request) error {
 	return nil
 }
 
-func newTarget(ctx context.Context, c Config, f *spec.File, name string) (Target, error) {
+func newTarget(ctx context.Context, c Config, r Request, name string) (Target, error) {
+	f := r.File
 	a, err := arch.Lookup(name)
 	if err != nil {
 		return Target{}, fault.Inputf("%w", err)
@@ -217,11 +256,15 @@ func newTarget(ctx context.Context, c Config, f *spec.File, name string) (Target
 	if p := f.Disk.Persist; p != nil {
 		t.Cmdline = append(t.Cmdline, "bootsmith.persist="+p.Label)
 	}
+	if locked := r.Lock.target(name); locked != nil {
+		t.Packages = locked.Packages
+		return t, nil
+	}
 	archive, err := openArchive(c, f, a)
 	if err != nil || archive == nil {
 		return t, err
 	}
-	if t.Packages, err = resolve(ctx, archive, f, a); err != nil {
+	if t.Packages, err = resolve(ctx, archive, f, a, nil); err != nil {
 		return Target{}, fmt.Errorf("resolving the packages of %s: %w", f.Path, err)
 	}
 	return t, nil
@@ -230,7 +273,9 @@ func newTarget(ctx context.Context, c Config, f *spec.File, name string) (Target
 // stubPackage holds systemd's EFI stub, the frame of a unified kernel image.
 const stubPackage = "systemd-boot-efi"
 
-func resolve(ctx context.Context, archive Archive, f *spec.File, a arch.Arch) (Packages, error) {
+// resolve picks the packages of a definition; those of keep stay as they are,
+// where they do.
+func resolve(ctx context.Context, archive Archive, f *spec.File, a arch.Arch, keep []apt.Package) (Packages, error) {
 	var include, kernel []string
 	for _, name := range f.PackageArchive().Include {
 		include = append(include, f.Expand(name, a))
@@ -239,11 +284,11 @@ func resolve(ctx context.Context, archive Archive, f *spec.File, a arch.Arch) (P
 		kernel = []string{f.Expand(f.Kernel.Package, a)}
 	}
 	found, err := archive.ResolveEach(ctx, []apt.Request{
-		{Names: include},
+		{Names: include, Keep: keep},
 		// A kernel's meta package leads to the kernel and to tools that
 		// install it; only the kernel is wanted.
-		{Names: kernel, Follow: apt.Follow{Prefix: "linux-image-"}},
-		{Names: []string{stubPackage}, Follow: apt.Follow{None: true}},
+		{Names: kernel, Follow: apt.Follow{Prefix: "linux-image-"}, Keep: keep},
+		{Names: []string{stubPackage}, Follow: apt.Follow{None: true}, Keep: keep},
 	})
 	if err != nil {
 		return Packages{}, err

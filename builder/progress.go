@@ -4,11 +4,12 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/powernode/bootsmith/arch"
 	"github.com/powernode/bootsmith/builder/source/apt"
 )
 
 // fetchProgress reports downloads in steps of a tenth.
-func (b *targetBuild) fetchProgress() apt.Progress {
+func (c Config) fetchProgress(a arch.Arch) apt.Progress {
 	var mu sync.Mutex
 	reported := int64(-1)
 	return func(done, total int64) {
@@ -22,8 +23,8 @@ func (b *targetBuild) fetchProgress() apt.Progress {
 			return
 		}
 		reported = tenth
-		b.config.Report(Event{
-			Time: b.config.Now(), Stage: b.arch.Name + "/fetch", State: Progress,
+		c.Report(Event{
+			Time: c.Now(), Stage: a.Name + "/fetch", State: Progress,
 			Detail: fmt.Sprintf("%.1f of %.1f MiB", float64(done)/(1<<20), float64(total)/(1<<20)),
 		})
 	}

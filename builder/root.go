@@ -61,7 +61,7 @@ func newRootSource(c Config, f *spec.File, a arch.Arch, scratch string) (string,
 		for _, o := range r.Directory.Owners {
 			d.Owners = append(d.Owners, directory.Owner{Path: o.Path, UID: o.Owner, GID: o.Group})
 		}
-		return "directory", d, nil
+		return directorySource, d, nil
 	}
 	return "", nil, nil
 }
@@ -81,6 +81,9 @@ const (
 	// scriptSource is the name of the source that may give another root each
 	// time.
 	scriptSource = "script"
+	// directorySource is the name of the source whose digest depends on the
+	// build\'s time stamp.
+	directorySource = "directory"
 )
 
 // newImage returns the definition's container image.
@@ -141,7 +144,7 @@ func (b *targetBuild) fetch(ctx context.Context) error {
 	if b.archive == nil {
 		return nil
 	}
-	return b.archive.Fetch(ctx, b.target.Packages.All(), b.fetchProgress())
+	return b.archive.Fetch(ctx, b.target.Packages.All(), b.config.fetchProgress(b.arch))
 }
 
 // dated is a source that knows when its content was made.
@@ -184,17 +187,25 @@ func (p *Plan) pinRoots(ctx context.Context, c Config, f *spec.File) error {
 		if err != nil {
 			return err
 		}
-		name, root, err := newRootSource(c, f, a, "")
-		if err != nil || root == nil {
+		if p.Targets[i].Root, err = pinRoot(ctx, c, f, a, p.Epoch); err != nil {
 			return err
 		}
-		digest, err := root.Pin(ctx, c.Store, p.Epoch)
-		if err != nil {
-			return fault.Default(fault.Input, fmt.Errorf("planning the root of %s: %w", a.Name, err))
-		}
-		p.Targets[i].Root = &RootPin{Source: name, Digest: digest}
 	}
 	return nil
+}
+
+// pinRoot returns the state of an architecture's source, nil for packages. No
+// file of it is taken for newer than epoch, in seconds since 1970.
+func pinRoot(ctx context.Context, c Config, f *spec.File, a arch.Arch, epoch int64) (*RootPin, error) {
+	name, root, err := newRootSource(c, f, a, "")
+	if err != nil || root == nil {
+		return nil, err
+	}
+	digest, err := root.Pin(ctx, c.Store, epoch)
+	if err != nil {
+		return nil, fault.Default(fault.Input, fmt.Errorf("planning the root of %s: %w", a.Name, err))
+	}
+	return &RootPin{Source: name, Digest: digest}, nil
 }
 
 // readRoot reads the root from its source. Packages that come with another

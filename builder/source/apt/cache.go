@@ -87,7 +87,7 @@ func (a *Archive) open(ctx context.Context, b blob, paths ...string) (*os.File, 
 func (a *Archive) download(ctx context.Context, b blob, report func(int64), paths ...string) error {
 	if a.Offline {
 		return fault.Inputf("reading %q of %q: offline, and it is not in the cache", paths[len(paths)-1], a.Mirror).
-			WithFix("build once with the network")
+			WithFix("build once with the network, or run bootsmith lock --fetch")
 	}
 	var err error
 	for _, p := range paths {

@@ -259,3 +259,27 @@ func isIndex(data []byte) (bool, error) {
 	}
 	return list, nil
 }
+
+// Fetch reads all blobs of the manifest that Pin returned, so that a cache in
+// front of the blobs has them.
+func (i Source) Fetch(ctx context.Context, pin string) error {
+	m, err := i.find(ctx)
+	if err != nil {
+		return err
+	}
+	if m.digest.String() != pin {
+		return fault.Inputf("fetching the image %s: it is %s now", pin, m.digest)
+	}
+	for _, blob := range append([]v1.Descriptor{m.Config}, m.Layers...) {
+		r, err := openBlob(ctx, i.sized(blob.Size), blob.Digest, blob.Size)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, source.WithContext(ctx, r))
+		r.Close()
+		if err != nil {
+			return fmt.Errorf("fetching the image %s: %w", pin, err)
+		}
+	}
+	return nil
+}

@@ -26,36 +26,104 @@ import (
 // MirrorVariable names the environment variable with the archive's base URL.
 const MirrorVariable = "BOOTSMITH_DEBIAN_MIRROR"
 
-// buildFlags are the flags of every verb that builds.
-type buildFlags struct {
-	file, output, cache, mirror, revision, logFormat string
-	arches, families                                 []string
-	jobs                                             int
-	offline                                          bool
-	maxAge                                           time.Duration
-	secureBoot                                       secureBootFlags
-	stages                                           stageFlags
-	registry                                         registryFlags
+// inputFlags are the flags of every verb that looks up what is built.
+type inputFlags struct {
+	file, cache, mirror, logFormat string
+	offline                        bool
+	maxAge                         time.Duration
+	registry                       registryFlags
 	// published is the repository that is published to afterwards, if known.
 	published string
 }
 
-func (b *buildFlags) register(c *cobra.Command) {
+func (i *inputFlags) register(c *cobra.Command) {
 	f := c.Flags()
-	f.StringVarP(&b.file, "file", "f", spec.FileName, "platform definition, or its folder")
+	f.StringVarP(&i.file, "file", "f", spec.FileName, "platform definition, or its folder")
+	f.StringVar(&i.cache, "cache-dir", "", "folder for downloads and file contents (default: the user's cache)")
+	f.StringVar(&i.mirror, "mirror", "", "base URL of the package archive (default: the definition's, then "+MirrorVariable+", then the host's apt sources)")
+	f.BoolVar(&i.offline, "offline", false, "use the cache only")
+	f.DurationVar(&i.maxAge, "max-age", 24*time.Hour, "how long a cached package index is used before it is fetched again")
+	i.registry.register(c)
+	f.StringVar(&i.logFormat, "log-format", "text", "progress on stderr: text or json")
+}
+
+// open reads the definition and makes the configuration.
+func (i *inputFlags) open(env Env) (*spec.File, builder.Config, error) {
+	file, err := spec.Read(i.file)
+	if err != nil {
+		return nil, builder.Config{}, err
+	}
+	if i.logFormat != "text" && i.logFormat != "json" {
+		return nil, builder.Config{}, fault.Inputf("reading --log-format %q: unknown", i.logFormat).WithFix("use text or json")
+	}
+	i.published = firstOf(i.published, env.Getenv(RepositoryVariable), file.Publish.Repository)
+	config, err := newConfig(env, *i)
+	return file, config, err
+}
+
+// planFlags are the flags of every verb that plans a build.
+type planFlags struct {
+	inputFlags
+	revision         string
+	arches, families []string
+	locked           bool
+	secureBoot       secureBootFlags
+	stages           stageFlags
+}
+
+func (p *planFlags) register(c *cobra.Command) {
+	p.inputFlags.register(c)
+	f := c.Flags()
+	f.StringSliceVar(&p.arches, "arch", nil, "architectures to build (default: the definition's)")
+	f.StringSliceVar(&p.families, "variants", nil, "families to build (default: the definition's)")
+	f.StringVar(&p.revision, "git-sha", "", "commit to record (default: the definition's repository)")
+	f.BoolVar(&p.locked, "locked", false, "fail unless platform.lock is there and fits the definition")
+	p.secureBoot.register(f)
+	p.stages.register(f)
+}
+
+// plan reads the definition, plans its build and hands all of it to use. A lock
+// is used when it is there and fits.
+func (p planFlags) plan(ctx context.Context, env Env, use func(*spec.File, builder.Config, *builder.Plan) error) (err error) {
+	file, config, err := p.open(env)
+	if err != nil {
+		return err
+	}
+	if config.SecureBoot, err = newSecureBoot(env, p.secureBoot, file); err != nil {
+		return err
+	}
+	lock, err := readLock(file, p.locked)
+	if err != nil {
+		return err
+	}
+	closeCache, err := p.stages.open(ctx, env, p.cache, &config)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeCache()) }()
+	plan, err := builder.NewPlan(ctx, config, builder.Request{
+		File: file, Architectures: p.arches, Families: p.families,
+		Revision: p.revision, SourceDateEpoch: env.Getenv("SOURCE_DATE_EPOCH"),
+		Lock: lock, Locked: p.locked,
+	})
+	if err != nil {
+		return err
+	}
+	return use(file, config, plan)
+}
+
+// buildFlags are the flags of every verb that builds.
+type buildFlags struct {
+	planFlags
+	output string
+	jobs   int
+}
+
+func (b *buildFlags) register(c *cobra.Command) {
+	b.planFlags.register(c)
+	f := c.Flags()
 	f.StringVarP(&b.output, "output-dir", "o", "build", "folder for <arch>/<family>/…")
-	f.StringSliceVar(&b.arches, "arch", nil, "architectures to build (default: the definition's)")
-	f.StringSliceVar(&b.families, "variants", nil, "families to build (default: the definition's)")
-	f.StringVar(&b.cache, "cache-dir", "", "folder for downloads and file contents (default: the user's cache)")
-	f.StringVar(&b.mirror, "mirror", "", "base URL of the package archive (default: the definition's, then "+MirrorVariable+", then the host's apt sources)")
-	f.StringVar(&b.revision, "git-sha", "", "commit to record (default: the definition's repository)")
 	f.IntVarP(&b.jobs, "jobs", "j", runtime.NumCPU(), "stages to run at a time")
-	f.BoolVar(&b.offline, "offline", false, "use the cache only")
-	f.DurationVar(&b.maxAge, "max-age", 24*time.Hour, "how long a cached package index is used before it is fetched again")
-	b.stages.register(f)
-	b.secureBoot.register(f)
-	b.registry.register(c)
-	f.StringVar(&b.logFormat, "log-format", "text", "progress on stderr: text or json")
 }
 
 func newBuild(env Env) *cobra.Command {
@@ -78,38 +146,16 @@ func newBuild(env Env) *cobra.Command {
 	return c
 }
 
-func runBuild(ctx context.Context, env Env, flags buildFlags) (_ []*manifest.Manifest, err error) {
-	file, err := spec.Read(flags.file)
-	if err != nil {
-		return nil, err
-	}
-	if flags.logFormat != "text" && flags.logFormat != "json" {
-		return nil, fault.Inputf("reading --log-format %q: unknown", flags.logFormat).WithFix("use text or json")
-	}
-	flags.published = firstOf(flags.published, env.Getenv(RepositoryVariable), file.Publish.Repository)
-	config, err := newConfig(env, flags)
-	if err != nil {
-		return nil, err
-	}
-	if config.SecureBoot, err = newSecureBoot(env, flags.secureBoot, file); err != nil {
-		return nil, err
-	}
-	closeCache, err := flags.stages.open(ctx, env, flags.cache, &config)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, closeCache()) }()
-	plan, err := builder.NewPlan(ctx, config, builder.Request{
-		File: file, Architectures: flags.arches, Families: flags.families,
-		Revision: flags.revision, SourceDateEpoch: env.Getenv("SOURCE_DATE_EPOCH"),
+func runBuild(ctx context.Context, env Env, flags buildFlags) (built []*manifest.Manifest, err error) {
+	err = flags.plan(ctx, env, func(file *spec.File, config builder.Config, plan *builder.Plan) (err error) {
+		config.Jobs = flags.jobs
+		built, err = builder.Run(ctx, config, file, plan, flags.output)
+		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return builder.Run(ctx, config, file, plan, flags.output)
+	return built, err
 }
 
-func newConfig(env Env, flags buildFlags) (builder.Config, error) {
+func newConfig(env Env, flags inputFlags) (builder.Config, error) {
 	cache, err := cacheDir(env, flags.cache)
 	if err != nil {
 		return builder.Config{}, err
@@ -127,7 +173,7 @@ func newConfig(env Env, flags buildFlags) (builder.Config, error) {
 		},
 		Store: objects, Exec: execProgram, Now: env.Now,
 		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), SearchPath: env.Getenv("PATH"),
-		Report: newReporter(env, flags.logFormat), Jobs: flags.jobs,
+		Report: newReporter(env, flags.logFormat),
 	}, nil
 }
 
@@ -146,7 +192,7 @@ func cacheDir(env Env, flag string) (string, error) {
 	return "", fault.Inputf("finding the cache folder: neither XDG_CACHE_HOME nor HOME is set").WithFix("give --cache-dir")
 }
 
-func newArchive(env Env, flags buildFlags, cache string, f *spec.File, a arch.Arch) (*apt.Archive, error) {
+func newArchive(env Env, flags inputFlags, cache string, f *spec.File, a arch.Arch) (*apt.Archive, error) {
 	p := f.PackageArchive()
 	override := firstOf(flags.mirror, env.Getenv(MirrorVariable))
 	mirror, err := apt.ChooseMirror(p.Mirror, override, p.Suite, os.DirFS(env.HostRoot))
@@ -171,7 +217,7 @@ func newArchive(env Env, flags buildFlags, cache string, f *spec.File, a arch.Ar
 }
 
 // newImages returns a repository of container images, with a cache before it.
-func newImages(env Env, flags buildFlags, cache, repository string) (image.Blobs, error) {
+func newImages(env Env, flags inputFlags, cache, repository string) (image.Blobs, error) {
 	blobs := image.Cache{Dir: filepath.Join(cache, "images")}
 	if flags.offline {
 		return blobs, nil

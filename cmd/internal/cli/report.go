@@ -2,18 +2,32 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/powernode/bootsmith/builder"
+	"github.com/powernode/bootsmith/builder/fault"
 )
 
-// printError writes the one line that a failed command ends with; in a
-// workflow it is an annotation as well.
+// printError writes the one line that a failed command ends with; before it, one
+// for each cause of a lock's drift.
 func printError(env Env, err error) {
-	line := strings.Join(strings.Fields(err.Error()), " ")
+	var drift *builder.Drift
+	if errors.As(err, &drift) {
+		for _, cause := range drift.Causes {
+			printErrorLine(env, cause)
+		}
+		err = fault.Inputf("%s doesn't fit any more", drift.Path).WithFix("run bootsmith lock")
+	}
+	printErrorLine(env, err.Error())
+}
+
+// printErrorLine writes a line; in a workflow it is an annotation as well.
+func printErrorLine(env Env, text string) {
+	line := strings.Join(strings.Fields(text), " ")
 	fmt.Fprintf(env.Stderr, "bootsmith: %s\n", line)
 	if env.Getenv("GITHUB_ACTIONS") == "true" || env.Getenv("GITEA_ACTIONS") == "true" {
 		fmt.Fprintf(env.Stderr, "::error::%s\n", strings.ReplaceAll(line, "%", "%25"))
