@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -105,6 +106,7 @@ func TestPublishLogsIn(t *testing.T) {
 	g.env.Getenv = func(name string) string {
 		return map[string]string{RegistryUsernameVariable: account, RegistryPasswordVariable: password, "SIGSTORE_ID_TOKEN": token}[name]
 	}
+	g.env.Now = time.Now // the token is issued now
 	code, out, stderr := run(t, g.env, "publish", "--output-dir", dir, "--repository", g.host+"/acme/other", "--registry-ca", g.ca,
 		"--signing-config", s.SigningConfigPath, "--trusted-root", s.TrustedRootPath)
 	if code != ExitOK || !strings.Contains(out, g.host+"/acme/other/minimal@sha256:") {
