@@ -24,7 +24,14 @@
 // attestations among the referrers need cosign 3.
 package publish
 
-import "github.com/sigstore/cosign/v2/pkg/types"
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/powernode/bootsmith/builder/fault"
+	"github.com/sigstore/cosign/v2/pkg/types"
+)
 
 // Media types in the registry.
 const (
@@ -53,6 +60,23 @@ const (
 	PredicateProvenance  = "https://slsa.dev/provenance/v1"
 	PredicatePublication = "https://powernode.dev/bootsmith/publication/v1"
 )
+
+// PredicateType returns the predicate type of a short name, most of which are
+// cosign's: spdxjson, cyclonedx, slsaprovenance1, publication; any URI stands for
+// itself.
+func PredicateType(name string) (string, error) {
+	known := map[string]string{
+		"spdxjson": PredicateSPDX, "cyclonedx": PredicateCycloneDX, "slsaprovenance1": PredicateProvenance, "publication": PredicatePublication,
+	}
+	if uri, ok := known[name]; ok {
+		return uri, nil
+	}
+	if strings.Contains(name, "://") {
+		return name, nil
+	}
+	return "", fault.Inputf("reading the predicate type %q: it is unknown", name).
+		WithFix("name a URI, or one of %s", strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+}
 
 // Annotations of manifests and of the index's entries, beside those that the
 // OCI image specification names.

@@ -55,9 +55,15 @@ func strangers() []string {
 // keyed tells whether signatures are verified with a key.
 func (p Policy) keyed() bool { return len(p.PublicKey) > 0 || p.PublicKeyPath != "" }
 
-// Check tells whether the patterns can be used. The warnings name what works
-// but is probably not what was meant.
+// Check tells whether the policy can be used: its patterns or key, and its trust
+// root. The warnings name what works but is probably not what was meant, and a
+// trust root that has ended or is about to.
 func (p Policy) Check() (warnings []string, err error) {
+	_, warnings, err = p.compile()
+	return warnings, err
+}
+
+func (p Policy) checkPatterns() (warnings []string, err error) {
 	if p.keyed() {
 		if p.IdentityRegexp != "" || p.IssuerRegexp != "" {
 			return nil, fault.Inputf("reading the policy: it names a key and an identity").WithFix("give a key, or both patterns")
@@ -142,7 +148,7 @@ func looseDot(pattern string) int {
 
 // compile returns the checker for the policy, and its warnings.
 func (p Policy) compile() (checker, []string, error) {
-	warnings, err := p.Check()
+	warnings, err := p.checkPatterns()
 	if err != nil {
 		return checker{}, nil, err
 	}
@@ -213,6 +219,9 @@ func (p Policy) compileKey() (checker, error) {
 func (p Policy) trustedRoot() (*root.TrustedRoot, error) {
 	raw := p.TrustedRoot
 	if len(raw) == 0 {
+		if p.TrustedRootPath == "" {
+			return nil, fault.Inputf("reading the trust root: none is named").WithFix("name Sigstore's trusted_root.json with --trusted-root")
+		}
 		var err error
 		if raw, err = readBounded(p.TrustedRootPath, maxManifest); err != nil {
 			return nil, fault.Inputf("reading the trust root: %w", err).WithFix("name Sigstore's trusted_root.json")

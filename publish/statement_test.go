@@ -44,7 +44,7 @@ func TestPatterns(t *testing.T) {
 			t.Errorf("pattern %q: warnings %q, error %v", pattern, warnings, err)
 		}
 	}
-	w, err := Policy{IdentityRegexp: "dev@example.org", IssuerRegexp: "https://example.org/x"}.Check()
+	w, err := Policy{IdentityRegexp: "dev@example.org", IssuerRegexp: "https://example.org/x"}.checkPatterns()
 	if err != nil || len(w) != 2 {
 		t.Errorf("warnings %q, error %v", w, err)
 	}

@@ -123,7 +123,10 @@ func verifyIn(ctx context.Context, t target, reference, name string, p Policy) (
 	if err != nil {
 		return nil, err
 	}
-	return result, result.judge(name, len(bundles), last, p.RequirePredicates)
+	if err := result.judge(name, len(bundles), last, p.RequirePredicates); err != nil {
+		return nil, err
+	}
+	return result, checkBeside(ctx, t, p, result.Layers)
 }
 
 // fetchManifest returns the bytes that the reference names; those under a digest

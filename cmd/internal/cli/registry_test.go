@@ -103,6 +103,7 @@ func TestPublishLogsIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	g.env.Now = time.Now // the token is of today
 	g.env.Getenv = func(name string) string {
 		return map[string]string{RegistryUsernameVariable: account, RegistryPasswordVariable: password, "SIGSTORE_ID_TOKEN": token}[name]
 	}

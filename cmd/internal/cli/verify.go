@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -20,21 +18,6 @@ type verifyFlags struct {
 	registry                              registryFlags
 }
 
-// verified is what verify prints of one reference with --json.
-type verified struct {
-	Ref       string `json:"ref"`
-	Digest    string `json:"digest"`
-	Identity  string `json:"identity"`
-	Issuer    string `json:"issuer"`
-	Family    string `json:"artifact_family,omitempty"`
-	Arch      string `json:"arch,omitempty"`
-	Composefs string `json:"composefs_digest,omitempty"`
-	Layers    int    `json:"layers"`
-	// Checked tells whether every layer's bytes were read and hashed.
-	Checked    bool     `json:"layers_checked"`
-	Predicates []string `json:"predicates"`
-}
-
 func newVerify(env Env) *cobra.Command {
 	var flags verifyFlags
 	c := &cobra.Command{
@@ -43,7 +26,7 @@ func newVerify(env Env) *cobra.Command {
 		Long: `Verifies references in a registry against a pinned trust root. Only the
 registry is contacted. Both patterns (RE2) must match the whole identity and
 issuer. Without a reference, everything in <output-dir>/publication.json is
-verified.
+verified. All references are looked at, also after a refusal.
 
 With --cross, all artifacts of a build are opened and the digests of their roots
 computed again, which must be the same in all of them: of a folder that build
@@ -62,7 +45,7 @@ a temporary folder.`,
 	}
 	f := c.Flags()
 	flags.registerTrust(f)
-	f.StringSliceVar(&flags.predicates, "predicate", nil, "predicate types that must be attested, beside the signature")
+	f.StringSliceVar(&flags.predicates, "predicate", nil, "what must be attested, beside the signature: spdxjson, cyclonedx, slsaprovenance1, publication or a predicate type's URI")
 	f.StringVarP(&flags.output, "output-dir", "o", "build", "folder with publication.json")
 	f.BoolVar(&flags.json, "json", false, "print one JSON object per reference, or per artifact with --cross")
 	f.BoolVar(&flags.cross, "cross", false, "prove that all artifacts of a build hold one root")
@@ -79,41 +62,15 @@ func (v *verifyFlags) registerTrust(f *pflag.FlagSet) {
 	f.StringVar(&v.trustedRoot, "trusted-root", "", "Sigstore trusted_root.json (default: "+TrustedRootVariable+")")
 }
 
-func runVerify(ctx context.Context, env Env, flags verifyFlags, refs []string) error {
-	policy, err := newPolicy(env, flags)
-	if err != nil {
-		return err
-	}
-	if len(refs) == 0 {
-		pubs, err := publish.ReadPublications(flags.output)
-		if err != nil {
-			return err
-		}
-		for _, p := range pubs.Publications {
-			refs = append(refs, p.OCIRef)
-		}
-	}
-	access, err := flags.registry.access(env, refs...)
-	if err != nil {
-		return err
-	}
-	for _, ref := range refs {
-		v, err := verifyOne(ctx, access, flags, policy, ref)
-		if err != nil {
-			return fmt.Errorf("verifying %q: %w", ref, err)
-		}
-		if err := printVerified(env, flags.json, v); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // newPolicy makes the policy of the flags and prints its warnings.
 func newPolicy(env Env, flags verifyFlags) (publish.Policy, error) {
+	predicates, err := predicateTypes(flags.predicates)
+	if err != nil {
+		return publish.Policy{}, err
+	}
 	policy := publish.Policy{
 		TrustedRootPath: firstOf(flags.trustedRoot, env.Getenv(TrustedRootVariable)),
-		IdentityRegexp:  flags.identity, IssuerRegexp: flags.issuer, RequirePredicates: flags.predicates,
+		IdentityRegexp:  flags.identity, IssuerRegexp: flags.issuer, RequirePredicates: predicates,
 		PublicKeyPath: flags.key, Now: env.Now,
 	}
 	warnings, err := policy.Check()
@@ -123,29 +80,13 @@ func newPolicy(env Env, flags verifyFlags) (publish.Policy, error) {
 	return policy, err
 }
 
-func verifyOne(ctx context.Context, access publish.Access, flags verifyFlags, policy publish.Policy, ref string) (verified, error) {
-	r, err := publish.Verify(ctx, access, ref, policy)
-	if err != nil {
-		return verified{}, err
+func predicateTypes(names []string) (types []string, err error) {
+	for _, name := range names {
+		t, err := publish.PredicateType(name)
+		if err != nil {
+			return nil, err
+		}
+		types = append(types, t)
 	}
-	v := verified{Ref: ref, Digest: r.Digest, Identity: r.Identity, Issuer: r.Issuer, Layers: len(r.Layers)}
-	if p := r.Publication; p != nil {
-		v.Family, v.Arch, v.Composefs = p.ArtifactFamily, p.Arch, p.ComposefsDigest
-	}
-	for _, a := range r.Attestations {
-		v.Predicates = append(v.Predicates, a.PredicateType)
-	}
-	if flags.skipLayers {
-		return v, nil
-	}
-	v.Checked = true
-	return v, publish.CheckLayers(ctx, access, ref, r.Layers, 0)
-}
-
-func printVerified(env Env, asJSON bool, v verified) error {
-	if asJSON {
-		return json.NewEncoder(env.Stdout).Encode(v)
-	}
-	_, err := fmt.Fprintf(env.Stdout, "verified %s %s %s: %d layers, %d statements, signed by %s\n", v.Arch, v.Family, v.Digest, v.Layers, len(v.Predicates), v.Identity)
-	return err
+	return types, nil
 }

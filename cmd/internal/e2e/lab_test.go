@@ -39,7 +39,13 @@ const (
 // "" stands for the stack's own.
 func startLab(t *testing.T, identity string) *lab {
 	t.Helper()
-	stack, err := localstack.Start(t.Context(), localstack.Config{Dir: filepath.Join(t.TempDir(), "sigstore")})
+	return startLabIn(t, filepath.Join(t.TempDir(), "sigstore"), identity)
+}
+
+// startLabIn does so with the services' state in a folder.
+func startLabIn(t *testing.T, dir, identity string) *lab {
+	t.Helper()
+	stack, err := localstack.Start(t.Context(), localstack.Config{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}

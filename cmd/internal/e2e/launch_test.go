@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/powernode/bootsmith/publish/localstack"
 )
 
 // launchVariable makes the test binary a launcher: it takes on what host says,
@@ -32,6 +34,9 @@ type host struct {
 	Unprivileged bool
 	// NoNetwork takes every network interface away.
 	NoNetwork bool
+	// Registry is the state folder of a local stack, which then serves on
+	// loopback.
+	Registry string
 	// SmallDisk is a folder that becomes a file system of SmallSize bytes.
 	SmallDisk string
 	SmallSize int64
@@ -145,6 +150,13 @@ func launchHost(text string) error {
 			return fmt.Errorf("mounting a small disk: %w", err)
 		}
 	}
+	if h.Registry != "" {
+		stack, err := serveOnLoopback(h.Registry)
+		if err != nil {
+			return err
+		}
+		defer stack.Close()
+	}
 	unix.Umask(h.Umask)
 	// The program is not exec'ed in this process' place: its peak memory would
 	// count what this process had (Linux, fs/exec.c, exec_mmap).
@@ -168,6 +180,25 @@ func launchHost(text string) error {
 		}
 	}
 	return json.NewEncoder(os.NewFile(3, "report")).Encode(out)
+}
+
+// serveOnLoopback starts a local stack on the port that it had before, in a
+// network namespace whose loopback interface is down still.
+func serveOnLoopback(state string) (*localstack.Stack, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return nil, err
+	}
+	lo.SetUint16(unix.IFF_UP)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
+		return nil, fmt.Errorf("bringing loopback up: %w", err)
+	}
+	return localstack.Start(context.Background(), localstack.Config{Dir: state})
 }
 
 // listFiles returns the paths below dir, sorted; a missing folder has none.
