@@ -42,6 +42,8 @@ type Archive interface {
 	ResolveEach(ctx context.Context, requests []apt.Request) ([]apt.Resolution, error)
 	// Fetch downloads packages into the cache and verifies them.
 	Fetch(ctx context.Context, packages []apt.Package, progress apt.Progress) error
+	// Cached tells whether the cache has a package.
+	Cached(p apt.Package) bool
 	// UnpackRoot unpacks fetched packages into a root, with the package
 	// manager's database; its files get the modification time mtime (seconds
 	// since 1970).

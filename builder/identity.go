@@ -162,15 +162,7 @@ func (p planned) builds(name string) bool {
 }
 
 // families returns the families that are built for this architecture.
-func (p planned) families() []families.Family {
-	var list []families.Family
-	for _, f := range families.All() {
-		if isBuilt(f, p.plan.Families, p.arch) {
-			list = append(list, f)
-		}
-	}
-	return list
-}
+func (p planned) families() []families.Family { return builtFamilies(p.plan.Families, p.arch) }
 
 // wantedModules returns the modules to load: the usual ones, the definition's,
 // and those of the families for one kind of machine.

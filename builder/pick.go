@@ -80,3 +80,9 @@ func (r Request) architectures() []string {
 func isBuilt(f families.Family, picked []string, a arch.Arch) bool {
 	return slices.Contains(picked, f.Name()) && families.Supports(f, a)
 }
+
+// builtFamilies returns those of the picked families that exist for an
+// architecture.
+func builtFamilies(picked []string, a arch.Arch) []families.Family {
+	return slices.DeleteFunc(families.All(), func(f families.Family) bool { return !isBuilt(f, picked, a) })
+}

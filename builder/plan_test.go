@@ -40,6 +40,8 @@ func (f fakeArchive) ResolveEach(_ context.Context, requests []apt.Request) ([]a
 
 func (f fakeArchive) Fetch(context.Context, []apt.Package, apt.Progress) error { return f.err }
 
+func (f fakeArchive) Cached(apt.Package) bool { return false }
+
 func (f fakeArchive) UnpackRoot(context.Context, *tree.Tree, *store.Store, []apt.Package, int64) error {
 	return f.err
 }

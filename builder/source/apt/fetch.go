@@ -49,6 +49,9 @@ func (a *Archive) Fetch(ctx context.Context, packages []Package, progress Progre
 	return group.Wait()
 }
 
+// Cached tells whether the cache has a package's file, by its size.
+func (a *Archive) Cached(p Package) bool { return p.Check() == nil && a.cached(p.blob()) }
+
 // packageError adds a package's name to an error, and the remedy when the
 // mirror doesn't have what its index says.
 func packageError(p Package, err error) error {

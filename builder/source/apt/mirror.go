@@ -25,6 +25,9 @@ func ChooseMirror(definition, override, suite string, host fs.FS) (string, error
 }
 
 func checkMirror(mirror string) error {
+	if mirror == "" {
+		return fault.Inputf("choosing a mirror: none is configured").WithFix("set root.packages.mirror in the definition, or BOOTSMITH_DEBIAN_MIRROR")
+	}
 	u, err := url.Parse(mirror)
 	if err != nil {
 		return fault.Inputf("reading mirror %q: %w", mirror, err)

@@ -196,7 +196,7 @@ func newArchive(env Env, flags inputFlags, cache string, f *spec.File, a arch.Ar
 	p := f.PackageArchive()
 	override := firstOf(flags.mirror, env.Getenv(MirrorVariable))
 	mirror, err := apt.ChooseMirror(p.Mirror, override, p.Suite, os.DirFS(env.HostRoot))
-	if err != nil {
+	if err != nil && !flags.offline { // what is locked and in the cache needs none
 		return nil, err
 	}
 	var repositories []apt.Repository

@@ -97,7 +97,7 @@ func newRoot(env Env) *cobra.Command {
 		Long:  longHelp,
 	}
 	root.AddCommand(
-		newBuild(env), newLock(env), newPublish(env), newNotify(env), newShip(env),
+		newBuild(env), newLock(env), newPlan(env), newValidate(env), newPublish(env), newNotify(env), newShip(env),
 		newVerify(env), newInspect(env), newRun(env), newIngest(env),
 		newCache(env), newSchema(env), newVersion(env),
 	)
