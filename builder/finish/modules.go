@@ -9,6 +9,7 @@ import (
 	"path"
 	"runtime"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -154,20 +155,30 @@ func indexKey(files []moduleFile, shipped depmod.Shipped) string {
 func (r *root) readModules(ctx context.Context, files []moduleFile) ([]depmod.Module, error) {
 	modules := make([]depmod.Module, len(files))
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, file := range files {
+	var next atomic.Int64
+	for range runtime.GOMAXPROCS(0) {
 		group.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return err
+			var reader depmod.Reader
+			for i := next.Add(1) - 1; i < int64(len(files)); i = next.Add(1) - 1 {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				var err error
+				if modules[i], err = r.readModule(&reader, files[i]); err != nil {
+					return err
+				}
 			}
-			f, err := r.store.Open(file.inode.Content)
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			modules[i], err = depmod.Read(f, file.path)
-			return err
+			return nil
 		})
 	}
 	return modules, group.Wait()
+}
+
+func (r *root) readModule(reader *depmod.Reader, file moduleFile) (depmod.Module, error) {
+	f, err := r.store.Open(file.inode.Content)
+	if err != nil {
+		return depmod.Module{}, err
+	}
+	defer f.Close()
+	return reader.Read(f, file.path)
 }

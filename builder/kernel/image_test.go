@@ -167,7 +167,7 @@ func FuzzDecompress(f *testing.F) {
 	f.Add(".zst", packZstd(f, module))
 	f.Add(".gz", gzipped(f, module))
 	f.Fuzz(func(t *testing.T, ext string, data []byte) {
-		module, err := Decompress(bytes.NewReader(data), ext)
+		module, err := new(Decompressor).Decompress(bytes.NewReader(data), ext)
 		if err == nil {
 			_, _ = Info(module) // an error, not a panic
 		}

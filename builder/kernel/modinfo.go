@@ -81,21 +81,33 @@ func readModule(contents Opener, file *fileNode) (modinfo, error) {
 		return nil, err
 	}
 	defer r.Close()
-	data, err := Decompress(r, path.Ext(file.path))
+	var d Decompressor
+	data, err := d.Decompress(r, path.Ext(file.path))
 	if err != nil {
 		return nil, err
 	}
 	return parseModule(data)
 }
 
+// Decompressor decompresses modules, one after the other in the same memory. The
+// zero value is ready to use. It is not safe for concurrent use.
+type Decompressor struct {
+	xz  unxz.Decoder
+	buf []byte
+}
+
 // Decompress reads a whole module, whose name ends in ext, of at most 128 MiB
-// decompressed: the table of its sections comes last.
-func Decompress(r io.Reader, ext string) ([]byte, error) {
+// decompressed: the table of its sections comes last. The next call overwrites
+// the result.
+func (d *Decompressor) Decompress(r io.Reader, ext string) ([]byte, error) {
 	switch ext {
 	case ".xz":
-		x := unxz.NewReader(r, 1) // it bounds the dictionary that a header asks for
-		defer x.Close()
-		r = x
+		data, err := d.xz.Append(d.buf[:0], r, maxModule)
+		if err != nil {
+			return nil, fmt.Errorf("decompressing: %w", err)
+		}
+		d.buf = data
+		return data, nil
 	case ".gz":
 		z, err := gzip.NewReader(r)
 		if err != nil {
@@ -110,14 +122,15 @@ func Decompress(r io.Reader, ext string) ([]byte, error) {
 		defer z.Close()
 		r = z
 	}
-	data, err := io.ReadAll(io.LimitReader(r, maxModule+1))
-	if err != nil {
+	b := bytes.NewBuffer(d.buf[:0])
+	if _, err := b.ReadFrom(io.LimitReader(r, maxModule+1)); err != nil {
 		return nil, fmt.Errorf("decompressing: %w", err)
 	}
-	if len(data) > maxModule {
+	if b.Len() > maxModule {
 		return nil, fmt.Errorf("decompressing: the module is larger than %d bytes", maxModule)
 	}
-	return data, nil
+	d.buf = b.Bytes()
+	return d.buf, nil
 }
 
 // Info returns the values of a decompressed module's .modinfo section by key; a

@@ -19,7 +19,7 @@ func read(t *testing.T, all map[string]fake) []Module {
 	t.Helper()
 	var modules []Module
 	for path, f := range all {
-		m, err := Read(bytes.NewReader(f.build(t)), path)
+		m, err := new(Reader).Read(bytes.NewReader(f.build(t)), path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -136,11 +136,11 @@ func TestName(t *testing.T) {
 func TestReadRefuses(t *testing.T) {
 	good := fake{modinfo: []string{"depends="}, exports: []string{"a"}}.build(t)
 	for name, data := range map[string][]byte{"empty": nil, "text": []byte("hello"), "cut": good[:len(good)-100]} {
-		if _, err := Read(bytes.NewReader(data), "x.ko"); err == nil {
+		if _, err := new(Reader).Read(bytes.NewReader(data), "x.ko"); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	if _, err := Read(bytes.NewReader(good), "x.ko.xz"); err == nil {
+	if _, err := new(Reader).Read(bytes.NewReader(good), "x.ko.xz"); err == nil {
 		t.Error("uncompressed data was decompressed")
 	}
 }

@@ -13,9 +13,13 @@ import (
 	"github.com/powernode/bootsmith/builder/kernel"
 )
 
+// Reader reads modules, one after the other in the same memory. The zero value
+// is ready to use. It is not safe for concurrent use.
+type Reader struct{ decompressor kernel.Decompressor }
+
 // Read reads a module, compressed as its path's ending says, from r.
-func Read(r io.Reader, name string) (Module, error) {
-	data, err := kernel.Decompress(r, path.Ext(name))
+func (d *Reader) Read(r io.Reader, name string) (Module, error) {
+	data, err := d.decompressor.Decompress(r, path.Ext(name))
 	if err != nil {
 		return Module{}, fmt.Errorf("reading module %q: %w", name, err)
 	}

@@ -11,7 +11,7 @@ import (
 	"hash/crc64"
 	"io"
 
-	"github.com/ulikunitz/xz/lzma"
+	"github.com/powernode/bootsmith/builder/source/unxz/lzma2"
 )
 
 // lzma2ID is the filter ID of LZMA2 (section 5.3.1).
@@ -68,7 +68,7 @@ func (h *blockHeader) readFilter(in *bytes.Reader) error {
 		return errors.New("unxz: a block uses other filters than LZMA2")
 	}
 	var err error
-	if h.dict, err = lzma.DecodeDictCap(f[2]); err != nil {
+	if h.dict, err = lzma2.DictSize(f[2]); err != nil {
 		return errBlockHeader
 	}
 	if h.dict > maxDict {
@@ -87,19 +87,19 @@ func (h blockHeader) measured(compressed, uncompressed int64, s *scanner) {
 	s.records = append(s.records, record{h.size + compressed + checkSize(h.check), uncompressed})
 }
 
-// decoder reads one block's decompressed bytes. Its Read returns io.EOF after
-// the sizes, padding and check were found right.
+// decoder reads one block's decompressed bytes and checks its sizes, padding and
+// check.
 type decoder struct {
-	h    blockHeader
-	in   *countingReader
-	lz   io.Reader
-	sum  hash.Hash // nil: the check is of a kind that can't be checked
-	n    int64
-	done bool
+	h   blockHeader
+	in  *countingReader
+	lz  *lzma2.Decoder
+	sum hash.Hash // nil: the check is of a kind that can't be checked
+	n   int64
 }
 
-func (h blockHeader) decoder(r io.Reader) (*decoder, error) {
-	d := &decoder{h: h, in: &countingReader{r: r}}
+// decoder returns a decoder that decodes with lz, to which it adds input.
+func (h blockHeader) decoder(r io.Reader, lz *lzma2.Decoder) *decoder {
+	d := &decoder{h: h, in: &countingReader{r: r}, lz: lz}
 	switch h.check {
 	case 1:
 		d.sum = crc32.NewIEEE()
@@ -108,39 +108,29 @@ func (h blockHeader) decoder(r io.Reader) (*decoder, error) {
 	case 10:
 		d.sum = sha256.New()
 	}
-	dict := h.dict
-	if h.uncompressed >= 0 {
-		dict = min(dict, h.uncompressed) // nothing refers to what comes before the block
-	}
-	config := lzma.Reader2Config{DictCap: int(max(dict, lzma.MinDictCap))}
-	lz, err := config.NewReader2(d.in)
-	if err != nil {
-		return nil, fmt.Errorf("unxz: %w", err)
-	}
-	d.lz = lz
-	return d, nil
+	return d
 }
 
-func (d *decoder) Read(p []byte) (int, error) {
-	n, err := d.lz.Read(p)
-	d.n += int64(n)
+// next returns some bytes, which the next call may overwrite. It returns io.EOF
+// when all is known to be right.
+func (d *decoder) next() ([]byte, error) {
+	chunk, err := d.lz.Next()
+	d.n += int64(len(chunk))
 	if d.sum != nil {
-		d.sum.Write(p[:n])
+		d.sum.Write(chunk)
 	}
-	if d.h.uncompressed >= 0 && d.n > d.h.uncompressed {
-		return n, errors.New("unxz: a block is longer than its header says")
-	}
-	if err == io.EOF {
+	switch {
+	case d.h.uncompressed >= 0 && d.n > d.h.uncompressed:
+		return nil, errors.New("unxz: a block is longer than its header says")
+	case err == io.EOF:
 		if err := d.finish(); err != nil {
-			return n, err
+			return nil, err
 		}
-		d.done = true
-		return n, io.EOF
+		return nil, io.EOF
+	case err != nil:
+		return nil, fmt.Errorf("unxz: %w", err)
 	}
-	if err != nil {
-		return n, fmt.Errorf("unxz: %w", err)
-	}
-	return n, nil
+	return chunk, nil
 }
 
 // finish reads padding and check (sections 3.3 and 3.4).

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+
+	"github.com/powernode/bootsmith/builder/source/unxz/lzma2"
 )
 
 var (
@@ -21,6 +23,8 @@ var errNotXZ = errors.New("unxz: not an .xz file")
 type scanner struct {
 	r       *bufio.Reader
 	z       *Reader
+	take    func(chunk []byte) error // decompressed bytes; nil: z takes them
+	lz      lzma2.Decoder            // of blocks that are decoded here
 	records []record
 }
 
@@ -92,17 +96,20 @@ func (s *scanner) stream() error {
 }
 
 // block reads a block (section 3): it hands it to a goroutine when it is of a
-// known and bounded size, and decodes it here otherwise.
+// known and bounded size and z is there, and decodes it here otherwise.
 func (s *scanner) block(size, check byte) error {
 	h, err := readBlockHeader(s.r, size)
 	if err != nil {
 		return err
 	}
 	h.check = check
+	if s.take != nil {
+		return s.decodeTo(h, s.take)
+	}
 	if h.compressed < 0 || h.uncompressed < 0 || h.compressed > maxBlock || h.uncompressed > maxBlock {
 		return s.streamBlock(h)
 	}
-	raw := make([]byte, h.compressed+padding(h.compressed)+checkSize(check))
+	raw := s.z.raw.get(int(h.compressed + padding(h.compressed) + checkSize(check)))
 	if _, err := io.ReadFull(s.r, raw); err != nil {
 		return err
 	}
@@ -113,12 +120,40 @@ func (s *scanner) block(size, check byte) error {
 	}
 	s.z.wg.Go(func() {
 		defer close(out)
-		if err := s.decode(h, bytes.NewReader(raw), out); err != nil {
+		if err := s.decode(h, raw, out); err != nil {
 			out <- piece{err: unexpected(err)}
 		}
 	})
 	h.measured(h.compressed, h.uncompressed, s)
 	return nil
+}
+
+// decode decodes a block that is in memory, as a whole.
+func (s *scanner) decode(h blockHeader, raw []byte, out chan<- piece) error {
+	defer s.z.raw.put(raw)
+	whole := s.z.blocks.get(int(h.uncompressed))
+	lz := new(lzma2.Decoder)
+	d := h.decoder(bytes.NewReader(raw), lz)
+	lz.ResetInto(whole, d.in, int(h.dict))
+	sent := int64(0)
+	for {
+		_, err := d.next()
+		switch {
+		case err == io.EOF:
+			out <- piece{data: whole[sent:d.n], block: whole}
+			return nil
+		case err != nil:
+			return err
+		case d.n-sent >= pieceSize:
+			out <- piece{data: whole[sent:d.n]}
+			sent = d.n
+		}
+		select {
+		case <-s.z.stop:
+			return errClosed
+		default:
+		}
+	}
 }
 
 // streamBlock decodes a block piece by piece.
@@ -128,45 +163,40 @@ func (s *scanner) streamBlock(h blockHeader) error {
 	if err := s.z.enqueue(out); err != nil {
 		return err
 	}
-	d, err := h.decoder(s.r)
-	if err != nil {
-		return err
-	}
-	if err := s.pump(d, out); err != nil {
-		return err
-	}
-	h.measured(d.in.n, d.n, s)
-	return nil
+	return s.decodeTo(h, func(chunk []byte) error { return s.send(chunk, out) })
 }
 
-// decode decodes a block that is in memory, as a whole.
-func (s *scanner) decode(h blockHeader, raw *bytes.Reader, out chan<- piece) error {
-	d, err := h.decoder(raw)
-	if err != nil {
-		return err
-	}
-	return s.pump(d, out)
-}
-
-// pump sends a block's bytes in pieces.
-func (s *scanner) pump(d *decoder, out chan<- piece) error {
+// decodeTo decodes a block as it is read.
+func (s *scanner) decodeTo(h blockHeader, take func(chunk []byte) error) error {
+	d := h.decoder(s.r, &s.lz)
+	s.lz.Reset(d.in, int(h.dict))
 	for {
-		buf := s.z.buffer()
-		n, err := io.ReadFull(d, buf)
-		if n > 0 {
-			select {
-			case out <- piece{data: buf[:n]}:
-			case <-s.z.stop:
-				return errClosed
-			}
-		}
-		if d.done {
+		chunk, err := d.next()
+		if err == io.EOF {
+			h.measured(d.in.n, d.n, s)
 			return nil
+		}
+		if err == nil {
+			err = take(chunk)
 		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// send sends a copy of a chunk.
+func (s *scanner) send(chunk []byte, out chan<- piece) error {
+	for len(chunk) > 0 {
+		part := s.z.blocks.get(min(len(chunk), pieceSize))
+		chunk = chunk[copy(part, chunk):]
+		select {
+		case out <- piece{data: part, block: part}:
+		case <-s.z.stop:
+			return errClosed
+		}
+	}
+	return nil
 }
 
 // tail reads the index (section 4) after its indicator byte, and the stream

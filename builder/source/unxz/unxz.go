@@ -3,9 +3,8 @@
 // xz and dpkg-deb cut their input into blocks (24 MiB at the usual preset) and
 // write both sizes of each block into its header, so that blocks can be found
 // without decoding and decoded independently. The container format is read
-// here (The .xz File Format 1.2.1); LZMA2 itself is decoded by ulikunitz/xz.
-// Filters other than LZMA2 are refused: no archive that Bootsmith reads uses
-// them.
+// here (The .xz File Format 1.2.1). Filters other than LZMA2 are refused: no
+// archive that Bootsmith reads uses them.
 package unxz
 
 import (
@@ -34,18 +33,44 @@ type Reader struct {
 	queue chan chan piece // one channel for each block, in order
 	block chan piece      // the block that is being read
 	cur   []byte          // what is left of the piece that is being read
-	whole []byte          // that piece's buffer
-	free  chan []byte     // buffers to use again
-	stop  chan struct{}
-	once  sync.Once
-	wg    sync.WaitGroup
-	err   error
+	read  []byte          // the buffer to use again once that is read
+	// Buffers to use again: of compressed blocks, and of decompressed ones.
+	raw, blocks buffers
+	stop        chan struct{}
+	once        sync.Once
+	wg          sync.WaitGroup
+	err         error
 }
 
 // piece is a run of decompressed bytes, or the error that ends the file.
 type piece struct {
 	data []byte
-	err  error
+	// block is the buffer that data, and all that came before, are in; nil when
+	// more of it follows.
+	block []byte
+	err   error
+}
+
+// buffers keeps some buffers that are not in use.
+type buffers chan []byte
+
+// get returns a buffer of that size, a used one where it is large enough.
+func (b buffers) get(size int) []byte {
+	select {
+	case used := <-b:
+		if cap(used) >= size {
+			return used[:size]
+		}
+	default:
+	}
+	return make([]byte, size)
+}
+
+func (b buffers) put(used []byte) {
+	select {
+	case b <- used:
+	default:
+	}
 }
 
 // NewReader returns a reader of r's decompressed bytes, which decodes up to
@@ -54,9 +79,10 @@ type piece struct {
 func NewReader(r io.Reader, workers int) *Reader {
 	workers = max(workers, 1)
 	z := &Reader{
-		queue: make(chan chan piece, workers-1),
-		free:  make(chan []byte, 8),
-		stop:  make(chan struct{}),
+		queue:  make(chan chan piece, workers-1),
+		raw:    make(buffers, workers),
+		blocks: make(buffers, workers),
+		stop:   make(chan struct{}),
 	}
 	z.wg.Go(func() {
 		defer close(z.queue)
@@ -86,12 +112,9 @@ func (z *Reader) Read(p []byte) (int, error) {
 
 // next fetches the next piece.
 func (z *Reader) next() error {
-	if z.whole != nil {
-		select {
-		case z.free <- z.whole:
-		default:
-		}
-		z.whole = nil
+	if z.read != nil {
+		z.blocks.put(z.read)
+		z.read = nil
 	}
 	for {
 		if z.block == nil {
@@ -106,7 +129,7 @@ func (z *Reader) next() error {
 			z.block = nil
 			continue
 		}
-		z.whole, z.cur = p.data, p.data
+		z.read, z.cur = p.block, p.data
 		return p.err
 	}
 }
@@ -139,14 +162,4 @@ func (z *Reader) emit(p piece) {
 	b <- p
 	close(b)
 	_ = z.enqueue(b) // fails only when nobody reads on
-}
-
-// buffer returns a buffer for a piece, a used one where there is one.
-func (z *Reader) buffer() []byte {
-	select {
-	case b := <-z.free:
-		return b[:pieceSize]
-	default:
-		return make([]byte, pieceSize)
-	}
 }

@@ -74,6 +74,37 @@ func TestReadsWhatXZWrites(t *testing.T) {
 	}
 }
 
+// TestDecoder uses one decoder for files of several kinds, damaged ones among
+// them.
+func TestDecoder(t *testing.T) {
+	data := sample(1 << 20)
+	packed := [][]byte{
+		compress(t, data, "-T1"), compress(t, nil), compress(t, data, "-T2", "--block-size=100000"),
+		append(compress(t, data[:1<<19]), compress(t, data[1<<19:], "-C", "crc32")...),
+	}
+	var d Decoder
+	dst := []byte("before")
+	for range 2 {
+		for i, p := range packed {
+			want := data
+			if i == 1 {
+				want = nil
+			}
+			got, err := d.Append(dst[:6], bytes.NewReader(p), 6+len(want))
+			if err != nil || string(got[:6]) != "before" || !bytes.Equal(got[6:], want) {
+				t.Fatalf("file %d: %d bytes, %v", i, len(got), err)
+			}
+			dst = got
+			if _, err := d.Append(nil, bytes.NewReader(p[:len(p)-1]), 1<<21); !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Errorf("file %d, cut: %v", i, err)
+			}
+			if _, err := d.Append(nil, bytes.NewReader(p), len(want)-1); err == nil && len(want) > 0 {
+				t.Errorf("file %d is larger than the limit", i)
+			}
+		}
+	}
+}
+
 func TestReadsLibrarysOutput(t *testing.T) {
 	var buf bytes.Buffer
 	w, err := xz.NewWriter(&buf)
@@ -148,6 +179,10 @@ func FuzzReader(f *testing.F) {
 		want, err := io.ReadAll(io.LimitReader(theirs, 1<<22))
 		if err != nil || !bytes.Equal(mine, want) {
 			t.Fatalf("%d bytes; the library reads %d, %v", len(mine), len(want), err)
+		}
+		var d Decoder
+		if whole, err := d.Append(nil, bytes.NewReader(data), 1<<23); len(mine) < 1<<22 && (err != nil || !bytes.Equal(whole, mine)) {
+			t.Fatalf("%d bytes; a Decoder reads %d, %v", len(mine), len(whole), err)
 		}
 	})
 }
