@@ -5,6 +5,7 @@ package builder
 
 import (
 	"context"
+	"os"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/powernode/bootsmith/builder/cache"
 	"github.com/powernode/bootsmith/builder/secureboot"
 	"github.com/powernode/bootsmith/builder/source/apt"
+	"github.com/powernode/bootsmith/builder/source/bootstrap"
 	"github.com/powernode/bootsmith/builder/source/image"
 	"github.com/powernode/bootsmith/builder/spec"
 	"github.com/powernode/bootsmith/builder/store"
@@ -48,6 +50,9 @@ type Archive interface {
 	// manager's database; its files get the modification time mtime (seconds
 	// since 1970).
 	UnpackRoot(ctx context.Context, t *tree.Tree, s *store.Store, packages []apt.Package, mtime int64) error
+	// Open opens a package's .deb file after comparing all its bytes with the
+	// digest.
+	Open(ctx context.Context, p apt.Package) (*os.File, error)
 	// UnpackInto unpacks one fetched package into a tree.
 	UnpackInto(ctx context.Context, t *tree.Tree, s *store.Store, p apt.Package) error
 }
@@ -72,6 +77,8 @@ type Config struct {
 	UID, GID uint32
 	// SearchPath is the PATH of a definition's build script.
 	SearchPath string
+	// Host is the machine that bootstraps run on.
+	Host bootstrap.Host
 	// Exec runs git.
 	Exec   Exec
 	Now    func() time.Time

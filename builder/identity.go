@@ -49,7 +49,7 @@ func (p planned) identify(root string) identities {
 	i.kernel = p.identity("kernel", i.kernelTree(p))
 	i.initramfs = p.identity("initramfs", i.kernel, p.wantedModules(), p.plan.Boot.FilesDigest, p.target.InitSHA256, p.plan.Epoch)
 	i.uki = p.identity("uki", i.unpackKernel, i.finishRoot, i.rootImage, i.kernel, i.initramfs, p.target.Cmdline, p.plan.Platform, p.plan.Boot.CertificateSHA256)
-	i.sbom = p.identity("sbom", i.finishRoot, packageDigests(p.target.Packages.Beside()), p.plan.Platform, p.plan.Revision, p.plan.Epoch)
+	i.sbom = p.identity("sbom", i.finishRoot, packageDigests(p.target.undocumented()), p.plan.Platform, p.plan.Revision, p.plan.Epoch)
 	i.firmware = p.identity("firmware", i.kernelTree(p), p.plan.Boot.RPi4)
 	i.families, i.parts = map[string]identity{}, map[string]identity{}
 	for _, f := range p.families() {

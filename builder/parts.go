@@ -32,7 +32,7 @@ func (b *targetBuild) finishRoot(ctx context.Context, t *tree.Tree) (*tree.Tree,
 	}
 	if err := finish.Run(ctx, t, b.config.Store, finish.Input{
 		Arch: b.arch, Hostname: b.plan.Platform, Users: b.plan.Users, Epoch: b.plan.Epoch,
-		Installed: b.root != nil, KeepKernels: b.target.bootsFromRoot(), Remember: b.config.remember,
+		State: b.rootState(), KeepKernels: b.target.bootsFromRoot(), Remember: b.config.remember,
 	}); err != nil {
 		return nil, err
 	}
@@ -198,7 +198,7 @@ func (b *targetBuild) writeSBOM(ctx context.Context, t *tree.Tree, names [2]stri
 		return output{}, err
 	}
 	subject := sbom.Subject{Name: b.plan.Platform, Version: b.plan.Revision, Arch: b.arch.Name, Tool: b.plan.Version, Epoch: b.plan.time()}
-	for _, p := range b.target.Packages.Beside() {
+	for _, p := range b.target.undocumented() {
 		subject.Beside = append(subject.Beside, sbom.Package{Name: p.Name, Version: p.Version, Arch: p.Arch})
 	}
 	if err := sbom.Write(ctx, t, b.config.Store, subject, spdx, cycloneDX); err != nil {

@@ -276,15 +276,17 @@ const stubPackage = "systemd-boot-efi"
 // resolve picks the packages of a definition; those of keep stay as they are,
 // where they do.
 func resolve(ctx context.Context, archive Archive, f *spec.File, a arch.Arch, keep []apt.Package) (Packages, error) {
-	var include, kernel []string
+	var kernel []string
+	root := baseRequest(f)
+	root.Keep = keep
 	for _, name := range f.PackageArchive().Include {
-		include = append(include, f.Expand(name, a))
+		root.Names = append(root.Names, f.Expand(name, a))
 	}
 	if f.Kernel.Package != "" {
 		kernel = []string{f.Expand(f.Kernel.Package, a)}
 	}
 	found, err := archive.ResolveEach(ctx, []apt.Request{
-		{Names: include, Keep: keep},
+		root,
 		// A kernel's meta package leads to the kernel and to tools that
 		// install it; only the kernel is wanted.
 		{Names: kernel, Follow: apt.Follow{Prefix: "linux-image-"}, Keep: keep},
@@ -293,13 +295,13 @@ func resolve(ctx context.Context, archive Archive, f *spec.File, a arch.Arch, ke
 	if err != nil {
 		return Packages{}, err
 	}
-	root := found[0]
+	first := found[0]
 	if f.Kernel.Modules == spec.ModulesInRoot {
-		root.Packages = slices.Concat(root.Packages, without(found[1].Packages, root.Packages))
+		first.Packages = slices.Concat(first.Packages, without(found[1].Packages, first.Packages))
 	}
 	return Packages{
-		Suite: root.Suite, ReleaseDate: root.ReleaseDate, ReleaseSHA256: root.ReleaseSHA256, Repositories: root.Repositories,
-		Root: root.Packages, Kernel: found[1].Packages, Stub: found[2].Packages,
+		Suite: first.Suite, ReleaseDate: first.ReleaseDate, ReleaseSHA256: first.ReleaseSHA256, Repositories: first.Repositories,
+		Root: first.Packages, Kernel: found[1].Packages, Stub: found[2].Packages,
 	}, nil
 }
 

@@ -46,6 +46,8 @@ func (f fakeArchive) UnpackRoot(context.Context, *tree.Tree, *store.Store, []apt
 	return f.err
 }
 
+func (f fakeArchive) Open(context.Context, apt.Package) (*os.File, error) { return nil, f.err }
+
 func (f fakeArchive) UnpackInto(context.Context, *tree.Tree, *store.Store, apt.Package) error {
 	return f.err
 }

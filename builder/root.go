@@ -46,6 +46,10 @@ func newRootSource(c Config, f *spec.File, a arch.Arch, scratch string) (string,
 		return "", nil, err
 	}
 	switch r := f.Root; {
+	case r.Bootstrap != nil:
+		b, err := newBootstrap(c, f, a)
+		b.Limits = limits
+		return bootstrapSource, b, err
 	case r.Archive != nil:
 		return "archive", archive.Source{Path: f.ResolveFor(a, r.Archive.Path), SHA256: r.Archive.SHA256, Limits: limits}, nil
 	case r.Image != nil:
@@ -208,8 +212,8 @@ func pinRoot(ctx context.Context, c Config, f *spec.File, a arch.Arch, epoch int
 	return &RootPin{Source: name, Digest: digest}, nil
 }
 
-// readRoot reads the root from its source. Packages that come with another
-// source are the kernel's, for its modules.
+// readRoot reads the root from its source. The kernel's packages, whose modules
+// are in the root, are unpacked over any other source.
 func (b *targetBuild) readRoot(ctx context.Context) (*tree.Tree, error) {
 	if b.root == nil {
 		t := tree.New(b.plan.Epoch)
@@ -222,7 +226,7 @@ func (b *targetBuild) readRoot(ctx context.Context) (*tree.Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range b.target.Packages.Root {
+	for _, p := range b.target.Packages.kernelInRoot() {
 		if err := b.archive.UnpackInto(ctx, t, b.config.Store, p); err != nil {
 			return nil, err
 		}

@@ -127,7 +127,7 @@ func newTargetBuild(c Config, f *spec.File, p *Plan, t Target, work string) (*ta
 		return nil, err
 	}
 	b := &targetBuild{
-		planned: planned{plan: p, target: t, arch: a, modules: f.Kernel.Modules}, config: c, archive: archive, root: root, kernelFiles: kernelFiles,
+		planned: planned{plan: p, target: t, arch: a, modules: f.Kernel.Modules}, config: c, archive: archive, root: withPackages(root, t.Packages, archive), kernelFiles: kernelFiles,
 		staging: filepath.Join(work, t.Arch), scratch: scratch, parts: filepath.Join(scratch, "parts"),
 		overlayDir: f.Resolve(f.Files), espDir: f.Resolve(f.ESP), file: f,
 	}

@@ -35,8 +35,8 @@ type Input struct {
 	// Epoch is the modification time of what is made, and today's date where
 	// one is written down, in seconds since 1970.
 	Epoch int64
-	// Installed tells that the root's own scripts have run already.
-	Installed bool
+	// State is what was done to the root before.
+	State State
 	// KeepKernels tells that the root's own kernel is what boots: its image
 	// stays.
 	KeepKernels bool
@@ -45,41 +45,53 @@ type Input struct {
 	Remember func(key string, make func() ([]byte, error)) ([]byte, error)
 }
 
+// State is what was done to a root before it is finished.
+type State int
+
+// The states. Each needs fewer steps than the one before.
+const (
+	// Unpacked: packages were unpacked, and nothing of theirs has run.
+	Unpacked State = iota
+	// Bootstrapped: packages were installed, and their scripts have run.
+	Bootstrapped
+	// Foreign: the root was made elsewhere, and is taken as it is.
+	Foreign
+)
+
 // Step is one finishing step.
 type Step struct {
 	Name string
 	// Needs is a path that the root must have, or the step is left out; "":
 	// none.
 	Needs string
-	// Installed tells that the step is for installed roots, too: for what the
-	// build adds to them.
-	Installed bool
-	run       func(ctx context.Context, r *root, in Input) error
+	// Until is the last of the states in which a root needs the step.
+	Until State
+	run   func(ctx context.Context, r *root, in Input) error
 }
 
 // Steps returns the steps in the order in which they run.
 func Steps() []Step {
 	return []Step{
-		{"directories", "usr/share/base-files", false, makeDirectories},
-		{"base accounts", "usr/share/base-passwd/passwd.master", false, makeBaseAccounts},
-		{"system accounts", "usr/lib/sysusers.d", false, makeSystemAccounts},
-		{"users", "", false, makeUsers},
-		{"set-id programs", "etc/passwd", false, applySetID},
-		{"passwords", "etc/passwd", false, makeShadow},
-		{"configuration files", "", false, installDefaults},
-		{"shells", "usr/share/debianutils/shells", false, makeShells},
-		{"PAM", "usr/share/pam-configs", false, makePAM},
-		{"name services", "usr/share/libc-bin/nsswitch.conf", false, makeNameServices},
-		{"alternatives", "var/lib/dpkg/info", false, makeAlternatives},
-		{"CA certificates", "usr/share/ca-certificates", false, makeCertificates},
-		{"identity", "usr/share/base-files", false, makeIdentity},
-		{"SSH host keys", "usr/lib/systemd/system/sshd-keygen.service", false, makeKeysAtBoot},
-		{"units", "usr/lib/systemd/system", false, enableUnits},
-		{"kernel modules", "usr/lib/modules", true, indexModules},
-		{"hardware database", "usr/lib/udev/hwdb.d", false, makeHardwareDatabase},
-		{"message catalog", "usr/lib/systemd/catalog", false, makeCatalog},
-		{"library cache", "etc/ld.so.conf", false, makeLibraryCache},
-		{"update stamps", "usr/lib/systemd/systemd", false, stampUpdates},
+		{"directories", "usr/share/base-files", Bootstrapped, makeDirectories},
+		{"base accounts", "usr/share/base-passwd/passwd.master", Unpacked, makeBaseAccounts},
+		{"system accounts", "usr/lib/sysusers.d", Bootstrapped, makeSystemAccounts},
+		{"users", "", Bootstrapped, makeUsers},
+		{"set-id programs", "etc/passwd", Unpacked, applySetID},
+		{"passwords", "etc/passwd", Bootstrapped, makeShadow},
+		{"configuration files", "", Unpacked, installDefaults},
+		{"shells", "usr/share/debianutils/shells", Unpacked, makeShells},
+		{"PAM", "usr/share/pam-configs", Unpacked, makePAM},
+		{"name services", "usr/share/libc-bin/nsswitch.conf", Unpacked, makeNameServices},
+		{"alternatives", "var/lib/dpkg/info", Unpacked, makeAlternatives},
+		{"CA certificates", "usr/share/ca-certificates", Unpacked, makeCertificates},
+		{"identity", "usr/share/base-files", Bootstrapped, makeIdentity},
+		{"SSH host keys", "usr/lib/systemd/system/sshd-keygen.service", Bootstrapped, makeKeysAtBoot},
+		{"units", "usr/lib/systemd/system", Bootstrapped, enableUnits},
+		{"kernel modules", "usr/lib/modules", Foreign, indexModules},
+		{"hardware database", "usr/lib/udev/hwdb.d", Unpacked, makeHardwareDatabase},
+		{"message catalog", "usr/lib/systemd/catalog", Unpacked, makeCatalog},
+		{"library cache", "etc/ld.so.conf", Unpacked, makeLibraryCache},
+		{"update stamps", "usr/lib/systemd/systemd", Bootstrapped, stampUpdates},
 	}
 }
 
@@ -90,7 +102,7 @@ func Run(ctx context.Context, t *tree.Tree, s Store, in Input) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if in.Installed && !step.Installed {
+		if step.Until < in.State {
 			continue
 		}
 		if step.Needs != "" {

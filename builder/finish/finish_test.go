@@ -93,16 +93,16 @@ func TestExistingFilesStay(t *testing.T) {
 	expect(t, r, kept)
 }
 
-// An installed root only gets the index of the modules that the build adds.
-func TestInstalledRoot(t *testing.T) {
+// A root from elsewhere only gets the index of the modules that the build adds.
+func TestForeignRoot(t *testing.T) {
 	r := newTree(t, debian())
 	in := input(t)
-	in.Installed = true
+	in.State = Foreign
 	if err := Run(t.Context(), r.tree, r.store, in); err != nil {
 		t.Fatal(err)
 	}
 	if r.named("etc/hostname") || r.named("etc/passwd") {
-		t.Error("an installed root was finished")
+		t.Error("a root from elsewhere was finished")
 	}
 }
 

@@ -35,8 +35,13 @@ var scopes = []scope{
 
 // enableUnits makes the symlinks that `systemctl preset-all` makes. A unit that
 // no preset names (systemd.preset(5)) is enabled when its package's postinst
-// enables it; others are not: Debian's policy is in its packages.
-func enableUnits(_ context.Context, r *root, _ Input) error {
+// enables it; others are not: Debian's policy is in its packages. Where scripts
+// have run, only the presets in /etc are left to follow, which the definition
+// laid over the root since.
+func enableUnits(_ context.Context, r *root, in Input) error {
+	if in.State == Bootstrapped {
+		return r.followPresets()
+	}
 	byScripts, err := r.enabledByScripts()
 	if err != nil {
 		return err

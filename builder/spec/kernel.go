@@ -44,11 +44,11 @@ func (f *File) validateKernel() error {
 	}
 	other := k.Mirror != "" || k.Keyring != "" || len(k.Components) > 0 || len(k.Repositories) > 0
 	switch {
-	case f.Root.Packages != nil && (k.Suite != "" || other):
-		return f.Bad("kernel", "the kernel comes from the archive of root.packages").WithFix("keep kernel.package only")
+	case f.Root.hasArchive() && (k.Suite != "" || other):
+		return f.Bad("kernel", "the kernel comes from the archive of %s", f.ArchiveField()).WithFix("keep kernel.package only")
 	case k.Suite != "":
 		return f.validateArchiveOf("kernel", f.PackageArchive())
-	case f.Root.Packages == nil && (k.Package != "" || other):
+	case !f.Root.hasArchive() && (k.Package != "" || other):
 		return f.Bad("kernel.suite", "missing").WithFix("name the suite that has the kernel's package, or remove kernel: then the root's own kernel is used")
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 // Root is the root's one source.
 type Root struct {
 	Packages  *Packages  `yaml:"packages" doc:"a signed Debian or Ubuntu archive, unpack-only"`
+	Bootstrap *Bootstrap `yaml:"bootstrap" doc:"a signed Debian or Ubuntu archive, installed with mmdebstrap"`
 	Archive   *Archive   `yaml:"archive" doc:"a tar archive: plain, gzip, xz or zstd"`
 	Directory *Directory `yaml:"directory" doc:"a folder of the build host"`
 	Script    *Script    `yaml:"script" doc:"the platform's own build script"`
@@ -55,10 +56,12 @@ const (
 )
 
 // TimeLimit returns how long the script may take.
-func (s Script) TimeLimit() (time.Duration, error) {
-	d, err := time.ParseDuration(s.Timeout)
+func (s Script) TimeLimit() (time.Duration, error) { return parseTimeLimit(s.Timeout) }
+
+func parseTimeLimit(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
 	if err == nil && d <= 0 {
-		err = fmt.Errorf("parsing duration %q: not above zero", s.Timeout)
+		err = fmt.Errorf("parsing duration %q: not above zero", s)
 	}
 	return d, err
 }
@@ -83,8 +86,11 @@ var digestPattern = regexp.MustCompile(`\A[0-9a-f]{64}\z`)
 // PackageArchive returns the package archive that the definition uses: the
 // root's, or that of the kernel alone, which includes nothing; nil for none.
 func (f *File) PackageArchive() *Packages {
-	if f.Root.Packages != nil {
+	switch {
+	case f.Root.Packages != nil:
 		return f.Root.Packages
+	case f.Root.Bootstrap != nil:
+		return f.Root.Bootstrap.packages()
 	}
 	k := f.Kernel
 	if k.Suite == "" {
@@ -93,10 +99,16 @@ func (f *File) PackageArchive() *Packages {
 	return &Packages{Suite: k.Suite, Mirror: k.Mirror, Components: k.Components, Keyring: k.Keyring, Repositories: k.Repositories}
 }
 
+// hasArchive tells whether the root is made of an archive's packages.
+func (r Root) hasArchive() bool { return r.Packages != nil || r.Bootstrap != nil }
+
 // ArchiveField returns the field that names the package archive.
 func (f *File) ArchiveField() string {
-	if f.Root.Packages != nil {
+	switch {
+	case f.Root.Packages != nil:
 		return "root.packages"
+	case f.Root.Bootstrap != nil:
+		return "root.bootstrap"
 	}
 	return "kernel"
 }
@@ -128,7 +140,7 @@ func (f *File) validateRoot() error {
 	if _, err := f.Root.Limits.Bytes(); err != nil {
 		return f.Bad("root.limits.size", "%q is not a size", f.Root.Limits.Size).WithFix("write a whole number of MiB, GiB or TiB, for example 4GiB")
 	}
-	for _, check := range []func() error{f.validatePackages, f.validateArchive, f.validateDirectory, f.validateScript, f.validateImage} {
+	for _, check := range []func() error{f.validatePackages, f.validateBootstrap, f.validateArchive, f.validateDirectory, f.validateScript, f.validateImage} {
 		if err := check(); err != nil {
 			return err
 		}

@@ -64,6 +64,10 @@ func addRootRules(root *schemaNode) {
 	root.Properties["limits"].Properties["size"].Pattern = `^[1-9][0-9]*(MiB|GiB|TiB)$`
 	root.Properties["packages"].Required = []string{"suite", "include"}
 	root.Properties["packages"].Properties["repositories"].Items.Required = []string{"suite"}
+	bootstrap := root.Properties["bootstrap"]
+	bootstrap.Required = []string{"suite"}
+	bootstrap.Properties["repositories"].Items.Required = []string{"suite"}
+	bootstrap.Properties["variant"].Enum = []string{VariantEssential, VariantApt, VariantRequired, VariantImportant, VariantStandard}
 	root.Properties["archive"].Required = []string{"path"}
 	root.Properties["directory"].Required = []string{"path"}
 	root.Properties["script"].Required = []string{"path"}

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -20,8 +22,39 @@ root:
   packages: {suite: trixie, include: [busybox-static]}
 `
 
+// bootstrapped is the beginning of a definition with a bootstrap.
+const bootstrapped = "name: demo\nroot: {bootstrap: {suite: trixie"
+
 // archived is the beginning of a definition with an archive.
 const archived = "name: demo\nroot: {archive: {path: \"root-${arch}.tar\", "
+
+func TestBootstrapDefaults(t *testing.T) {
+	f, err := Parse("platform.yaml", []byte(bootstrapped+", hooks: {customize: [b], setup: [a]}}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := f.Root.Bootstrap
+	priorities, names := b.Base()
+	if b.Variant != VariantRequired || !slices.Equal(priorities, []string{"required"}) || !slices.Equal(names, []string{"apt"}) || b.Components[0] != "main" {
+		t.Errorf("%+v", b)
+	}
+	if limit, err := b.TimeLimit(); err != nil || limit != time.Hour {
+		t.Errorf("time limit %s, %v", limit, err)
+	}
+	if f.Kernel.Package != "linux-image-cloud-${arch}" || f.ArchiveField() != "root.bootstrap" || f.PackageArchive().Suite != "trixie" {
+		t.Errorf("kernel %+v", f.Kernel)
+	}
+	stages := b.Hooks.Stages()
+	if stages[0].Name != "setup" || stages[0].Paths[0] != "a" || stages[3].Name != "customize" || stages[3].Paths[0] != "b" {
+		t.Errorf("%+v", stages)
+	}
+	for variant, want := range map[string]int{VariantEssential: 0, VariantApt: 1, VariantImportant: 3, VariantStandard: 4} {
+		priorities, names := Bootstrap{Variant: variant}.Base()
+		if len(priorities)+len(names) != want {
+			t.Errorf("%s adds %q and %q", variant, priorities, names)
+		}
+	}
+}
 
 func TestParseAppliesDefaults(t *testing.T) {
 	f, err := Parse("platform.yaml", []byte(minimal))
@@ -48,7 +81,7 @@ func TestParseRefuses(t *testing.T) {
 		"unknown top field":     {minimal + "kernal: {}\n", `platform.yaml:4: kernal: unknown field; did you mean "kernel"?`},
 		"no name":               {"root:\n  packages: {suite: trixie, include: [ab]}\n", "platform.yaml: name: missing; give the platform a name"},
 		"bad name":              {strings.Replace(minimal, "demo", "De/mo", 1), `platform.yaml:1: name: "De/mo" is not a name`},
-		"no source":             {"name: x\nroot: {}\n", "platform.yaml:2: root: no source; add one of root.packages, root.archive"},
+		"no source":             {"name: x\nroot: {}\n", "platform.yaml:2: root: no source; add one of root.packages, root.bootstrap, root.archive"},
 		"two sources":           {minimal + "  archive: {path: a.tar}\n", "platform.yaml:4: root.archive: root.packages is a source already"},
 		"no archive":            {"name: x\nroot: {archive: {}}\n", "platform.yaml:2: root.archive.path: missing"},
 		"bad digest":            {archived + "sha256: ABC}}\n", "platform.yaml:2: root.archive.sha256: \"ABC\" is not a digest"},
@@ -96,6 +129,13 @@ func TestParseRefuses(t *testing.T) {
 		"two documents":         {minimal + "---\n" + minimal, "expected exactly one YAML document, found 2"},
 		"repeated field":        {minimal + "name: again\n", "platform.yaml:4: "},
 		"empty":                 {"", "expected exactly one YAML document"},
+		"bootstrap's suite":     {"name: x\nroot: {bootstrap: {}}\n", "platform.yaml:2: root.bootstrap.suite: \"\" is not a suite"},
+		"bootstrap's variant":   {bootstrapped + ", variant: buildd}}\n", "platform.yaml:2: root.bootstrap.variant: \"buildd\" is unknown; use essential, apt,"},
+		"bootstrap's package":   {bootstrapped + ", include: [a, /b]}}\n", "platform.yaml:2: root.bootstrap.include[0]: \"a\" is not a package name"},
+		"bootstrap's hook":      {bootstrapped + ", hooks: {setup: [a], customize: [\"\"]}}}\n", "platform.yaml:2: root.bootstrap.hooks.customize[0]: missing"},
+		"bootstrap's time":      {bootstrapped + ", timeout: soon}}\n", "platform.yaml:2: root.bootstrap.timeout: \"soon\" is not a time"},
+		"bootstrap's kernel":    {bootstrapped + "}}\nkernel: {suite: sid}\n", "the kernel comes from the archive of root.bootstrap"},
+		"bootstrap's keys":      {bootstrapped + ", repositories: [{suite: b, mirror: c}]}}\n", "root.bootstrap.repositories[0].mirror: \"c\" is not a URL"},
 		"repository's suite":    {strings.Replace(minimal, "include:", "repositories: [{mirror: http://x}], include:", 1), "root.packages.repositories[0].suite: \"\" is not a suite"},
 		"repository's mirror":   {archived + "}}\nkernel: {suite: sid, repositories: [{suite: a}, {suite: b, mirror: c}]}\n", "platform.yaml:3: kernel.repositories[1].mirror: \"c\" is not a URL"},
 		"other repositories":    {minimal + "kernel: {repositories: [{suite: a}]}\n", "the kernel comes from the archive of root.packages"},

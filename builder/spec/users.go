@@ -40,7 +40,7 @@ const (
 )
 
 func (f *File) validateUsers() error {
-	if len(f.Users) > 0 && f.Root.Packages == nil {
+	if len(f.Users) > 0 && !f.Root.hasArchive() {
 		return f.Bad("users", "a root that doesn't come from packages has its users already").WithFix("make them where the root is made")
 	}
 	for i, u := range f.Users {

@@ -27,12 +27,15 @@ func (f *File) applyDefaults() {
 	if len(f.Cmdline) == 0 {
 		f.Cmdline = []string{"console=${console}"}
 	}
-	if f.Kernel.Package == "" && f.Kernel.Files == nil && f.Root.Packages != nil {
+	if f.Kernel.Package == "" && f.Kernel.Files == nil && f.Root.hasArchive() {
 		f.Kernel.Package = "linux-image-cloud-${arch}"
 	}
 	f.Kernel.Modules = cmp.Or(f.Kernel.Modules, ModulesInRoot)
 	if p := f.Root.Packages; p != nil && len(p.Components) == 0 {
 		p.Components = []string{"main"}
+	}
+	if b := f.Root.Bootstrap; b != nil {
+		b.applyDefaults()
 	}
 	if k := &f.Kernel; k.Suite != "" && len(k.Components) == 0 {
 		k.Components = []string{"main"}
@@ -115,12 +118,19 @@ func (f *File) validatePackages() error {
 	if len(p.Include) == 0 {
 		return f.Bad("root.packages.include", "no packages").WithFix("name at least one package")
 	}
-	for i, name := range p.Include {
-		if !packagePattern.MatchString(f.expand(name, "amd64")) {
-			return f.Bad(fmt.Sprintf("root.packages.include[%d]", i), "%q is not a package name", name)
-		}
+	if err := f.validateIncluded("root.packages", p.Include); err != nil {
+		return err
 	}
 	return f.validateArchiveOf("root.packages", p)
+}
+
+func (f *File) validateIncluded(field string, names []string) error {
+	for i, name := range names {
+		if !packagePattern.MatchString(f.expand(name, "amd64")) {
+			return f.Bad(fmt.Sprintf("%s.include[%d]", field, i), "%q is not a package name", name)
+		}
+	}
+	return nil
 }
 
 func (f *File) validateArchiveOf(field string, p *Packages) error {

@@ -113,6 +113,35 @@ func Read(ctx context.Context, r io.Reader, s *store.Store, workers int, limits 
 	}
 }
 
+// ReadControl reads a .deb file as far as its control archive: the package that
+// it returns has no entries.
+func ReadControl(ctx context.Context, r io.Reader) (*Package, error) {
+	a, err := newArReader(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := readFormat(a); err != nil {
+		return nil, err
+	}
+	for {
+		name, err := a.next()
+		if err != nil {
+			return nil, fmt.Errorf("looking for the control archive: %w", unexpected(err))
+		}
+		if strings.HasPrefix(name, "_") { // deb(5): to be ignored
+			continue
+		}
+		if !strings.HasPrefix(name, "control.tar") {
+			return nil, fmt.Errorf("member %q is unknown or out of order", name)
+		}
+		p := &Package{}
+		if err := p.readControl(ctx, name, a, 1); err != nil {
+			return nil, fmt.Errorf("reading %q: %w", name, err)
+		}
+		return p, nil
+	}
+}
+
 // readFormat reads the first member, whose text is the format's version.
 func readFormat(a *arReader) error {
 	name, err := a.next()

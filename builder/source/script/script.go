@@ -41,7 +41,6 @@ import (
 	"github.com/powernode/bootsmith/arch"
 	"github.com/powernode/bootsmith/builder/fault"
 	"github.com/powernode/bootsmith/builder/source"
-	"github.com/powernode/bootsmith/builder/source/archive"
 	"github.com/powernode/bootsmith/builder/source/directory"
 	"github.com/powernode/bootsmith/builder/store"
 	"github.com/powernode/bootsmith/builder/tree"
@@ -151,7 +150,7 @@ func (p Source) environment(epoch int64) []string {
 
 // fillRoot reads the folder that the script fills.
 func (p Source) fillRoot(ctx context.Context, s *store.Store, epoch int64) (*tree.Tree, error) {
-	if err := p.run(ctx, p.environment(epoch), nil); err != nil {
+	if err := p.program(p.environment(epoch), nil).Run(ctx); err != nil {
 		return nil, err
 	}
 	t, err := directory.Source{Path: p.root(), UID: p.UID, GID: p.GID, Limits: p.Limits}.Load(ctx, s, epoch)
@@ -163,64 +162,6 @@ func (p Source) fillRoot(ctx context.Context, s *store.Store, epoch int64) (*tre
 			WithFix("have it fill the folder, or set root.script.output to tar")
 	}
 	return t, nil
-}
-
-// readTar reads file descriptor 3 of the script while it runs.
-func (p Source) readTar(ctx context.Context, s *store.Store, epoch int64) (*tree.Tree, error) {
-	out, in, err := os.Pipe()
-	if err != nil {
-		return nil, fmt.Errorf("running %q: %w", p.Path, err)
-	}
-	defer out.Close()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	type result struct {
-		tree  *tree.Tree
-		empty bool
-		err   error
-	}
-	done := make(chan result, 1)
-	go func() {
-		count := &counter{r: out}
-		t, err := archive.Unpack(ctx, count, s, epoch, p.Limits)
-		if err != nil {
-			cancel() // nobody reads what the script writes: stop it
-		}
-		done <- result{t, count.n == 0, err}
-	}()
-	runErr := p.run(ctx, p.environment(epoch), in)
-	in.Close()
-	// What is in the pipe can be read at once; longer waits are for a process
-	// that left the script's group and still holds the pipe.
-	if err := out.SetReadDeadline(time.Now().Add(leftoverWait)); err != nil {
-		return nil, fmt.Errorf("running %q: %w", p.Path, err)
-	}
-	r := <-done
-	switch {
-	case runErr != nil && !errors.Is(runErr, context.Canceled):
-		return nil, runErr
-	case errors.Is(r.err, os.ErrDeadlineExceeded):
-		return nil, fault.Buildf("running %q: a process that it left behind holds file descriptor 3 open", p.Path).
-			WithFix("have the script wait for what it starts, or start it with 3>&-")
-	case r.empty:
-		return nil, fault.Buildf("running %q: it wrote nothing to file descriptor 3", p.Path).
-			WithFix("have it write a tar archive there, for example tar -c . >&3, or set root.script.output to root")
-	case r.err != nil:
-		return nil, fault.Default(fault.Build, fmt.Errorf("reading what %q wrote to file descriptor 3: %w", p.Path, r.err))
-	}
-	return r.tree, runErr
-}
-
-// counter counts the bytes read.
-type counter struct {
-	r io.Reader
-	n int64
-}
-
-func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
 }
 
 // removeAll deletes a folder whose sub-folders may be read-only.

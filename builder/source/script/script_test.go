@@ -13,6 +13,7 @@ import (
 	"github.com/powernode/bootsmith/arch"
 	"github.com/powernode/bootsmith/builder/fault"
 	"github.com/powernode/bootsmith/builder/source"
+	"github.com/powernode/bootsmith/builder/source/program"
 	"github.com/powernode/bootsmith/builder/store"
 	"github.com/powernode/bootsmith/builder/tree"
 )
@@ -234,7 +235,7 @@ func TestLeftoversAreKilled(t *testing.T) {
 // ends neither later than the time limit allows, nor as if all were well.
 func TestDaemonsDontHoldUpTheBuild(t *testing.T) {
 	for name, x := range map[string]struct{ end, want string }{
-		"script ends":    {"exit 0", "a process that it left behind holds file descriptor 3 open; have the script wait"},
+		"script ends":    {"sleep 1", "a process that it left behind holds file descriptor 3 open; have it wait"},
 		"script goes on": {"sleep 60", "took longer than 2s and was killed"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -288,7 +289,7 @@ func TestOddScripts(t *testing.T) {
 	if n, err := got.Lookup("ro"); err != nil || n.Inode.Mode != tree.TypeDir|0o555 {
 		t.Errorf("ro is %+v, %v", n, err)
 	}
-	if len(l.lines) != 3 || len(l.lines[0]) != maxLine || l.lines[1] != "a�b" || l.lines[2] != "end" {
+	if len(l.lines) != 3 || len(l.lines[0]) != program.MaxLine || l.lines[1] != "a�b" || l.lines[2] != "end" {
 		t.Errorf("the log has %d lines: %.60q", len(l.lines), l.lines)
 	}
 }

@@ -172,7 +172,7 @@ func newConfig(env Env, flags inputFlags) (builder.Config, error) {
 			return newImages(env, flags, cache, repository)
 		},
 		Store: objects, Exec: execProgram, Now: env.Now,
-		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), SearchPath: env.Getenv("PATH"),
+		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), SearchPath: env.Getenv("PATH"), Host: newHost(env),
 		Report: newReporter(env, flags.logFormat),
 	}, nil
 }
