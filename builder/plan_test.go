@@ -52,7 +52,7 @@ func (f fakeArchive) UnpackInto(context.Context, *tree.Tree, *store.Store, apt.P
 	return f.err
 }
 
-func testConfig(t *testing.T) Config {
+func testConfig(t testing.TB) Config {
 	t.Helper()
 	s, err := store.Open(filepath.Join(t.TempDir(), "objects"))
 	if err != nil {

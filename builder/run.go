@@ -12,12 +12,26 @@ import (
 	"github.com/powernode/bootsmith/builder/fault"
 	"github.com/powernode/bootsmith/builder/manifest"
 	"github.com/powernode/bootsmith/builder/spec"
+	"github.com/powernode/bootsmith/builder/store"
 )
 
 // Run builds a plan into output/<arch>/ for every architecture and returns the
 // manifests in the plan's order. Each folder appears whole, or, when anything
 // fails, not at all: what stood there before stays.
-func Run(ctx context.Context, c Config, f *spec.File, p *Plan, output string) (_ []*manifest.Manifest, err error) {
+//
+// Results that are in the cache are taken from there after they were verified.
+// A damaged object is found when it is read, which may be late: the build then
+// begins again, once, and makes what the object was made from anew.
+func Run(ctx context.Context, c Config, f *spec.File, p *Plan, output string) ([]*manifest.Manifest, error) {
+	built, err := runOnce(ctx, c, f, p, output)
+	if errors.Is(err, store.ErrDamaged) && ctx.Err() == nil {
+		c.Report(Event{Time: c.Now(), Stage: "cache", State: Progress, Detail: err.Error() + "; building again"})
+		built, err = runOnce(ctx, c, f, p, output)
+	}
+	return built, err
+}
+
+func runOnce(ctx context.Context, c Config, f *spec.File, p *Plan, output string) (_ []*manifest.Manifest, err error) {
 	if err := checkSigner(c, f, p); err != nil {
 		return nil, err
 	}

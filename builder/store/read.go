@@ -13,6 +13,9 @@ import (
 	"github.com/powernode/bootsmith/builder/tree"
 )
 
+// ErrDamaged tells of an object that was damaged, and has been deleted.
+var ErrDamaged = errors.New("it is damaged")
+
 // Open returns the bytes of a content, inline or stored. It verifies them
 // against the fs-verity digest while they are read: where they differ, the read
 // that would report the end reports an error instead, and the damaged object is
@@ -63,7 +66,7 @@ func (r *reader) damaged(got tree.Digest) error {
 	if r.name == "" {
 		return fault.Buildf("reading inline content: its fs-verity digest is %x instead of %x", got, r.want)
 	}
-	err := fault.Buildf("reading object %x: it is damaged, its fs-verity digest is %x", r.want, got)
+	err := fault.Buildf("reading object %x: %w, its fs-verity digest is %x", r.want, ErrDamaged, got)
 	if rmErr := os.Remove(r.name); rmErr != nil && !errors.Is(rmErr, fs.ErrNotExist) {
 		return err.WithFix("delete %q and run the build again", r.name)
 	}
