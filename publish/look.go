@@ -32,6 +32,8 @@ type Referrer struct {
 	// Predicate is the type of statement that a bundle says it makes, Identity
 	// and Issuer the signer that its certificate names. None is verified.
 	Predicate, Identity, Issuer string
+	// Content is what it says, of that type.
+	Content json.RawMessage
 }
 
 // maxConfig bounds an image's configuration, in bytes.
@@ -113,7 +115,7 @@ func referrersOf(ctx context.Context, t target, subject ocispec.Descriptor) ([]R
 func (r *Referrer) claims(b attached) {
 	if envelope := b.bundle.GetDsseEnvelope(); envelope != nil {
 		if s, err := parseStatement(envelope.Payload); err == nil {
-			r.Predicate = s.PredicateType
+			r.Predicate, r.Content = s.PredicateType, s.Predicate
 		}
 	}
 	material, err := b.bundle.VerificationContent()

@@ -18,6 +18,7 @@ import (
 type inspectFlags struct {
 	verifyFlags
 	lint, listRules, fatalWarnings bool
+	format                         string
 	skip                           []string
 }
 
@@ -30,14 +31,15 @@ func newInspect(env Env) *cobra.Command {
 them: partitions, file systems, EFI programs with their command lines, root
 images with their digests computed again, archives, SBOMs, OCI images, folders
 that build wrote. Of a reference in a registry it tells the manifest, the layers
-and what is attached. Signatures are verified when a trust root and both patterns
+and what is attached: signatures, who made them, SBOMs; of a build's index, so of
+every artifact in it. Signatures are verified when a trust root and both patterns
 are given; without them, the output says that nothing is verified.
 
 With --lint, the root of an OCI image is checked by the fourteen rules of
 "bootc container lint", under their names and without a container runtime.`,
 		Example: `  bootsmith inspect build/amd64/raw/minimal-amd64.img
   bootsmith inspect --lint --fatal-warnings build/amd64/oci
-  bootsmith inspect --json registry.example.com/acme/images/minimal:0123abc`,
+  bootsmith inspect --format tree registry.example.com/acme/images/minimal:0123abc`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			return runInspect(c.Context(), env, flags, args)
@@ -45,7 +47,8 @@ With --lint, the root of an OCI image is checked by the fourteen rules of
 	}
 	f := c.Flags()
 	flags.registerTrust(f)
-	f.BoolVar(&flags.json, "json", false, "print one JSON object per argument")
+	f.StringVar(&flags.format, "format", "text", "text, tree (one line for each thing) or json (one object per argument)")
+	f.BoolVar(&flags.json, "json", false, "the same as --format json")
 	f.BoolVar(&flags.lint, "lint", false, "check an OCI image by the rules of bootc container lint")
 	f.BoolVar(&flags.fatalWarnings, "fatal-warnings", false, "with --lint: let warnings fail, too")
 	f.StringSliceVar(&flags.skip, "skip", nil, "with --lint: rules to leave out")
@@ -55,6 +58,13 @@ With --lint, the root of an OCI image is checked by the fourteen rules of
 }
 
 func runInspect(ctx context.Context, env Env, flags inspectFlags, args []string) error {
+	switch flags.format {
+	case "json":
+		flags.json = true
+	case "text", "tree":
+	default:
+		return fault.Inputf("reading --format: %q is unknown", flags.format).WithFix("write text, tree or json")
+	}
 	if flags.listRules {
 		return listRules(env, flags.json)
 	}
@@ -72,7 +82,7 @@ func runInspect(ctx context.Context, env Env, flags inspectFlags, args []string)
 		if err != nil {
 			return err
 		}
-		if err := printReport(env, flags.json, report); err != nil {
+		if err := printReport(env, flags, report); err != nil {
 			return err
 		}
 	}
@@ -98,9 +108,12 @@ func isPath(arg string) bool {
 	return err == nil
 }
 
-func printReport(env Env, asJSON bool, r inspect.Report) error {
-	if asJSON {
+func printReport(env Env, flags inspectFlags, r inspect.Report) error {
+	switch {
+	case flags.json:
 		return json.NewEncoder(env.Stdout).Encode(r)
+	case flags.format == "tree":
+		return writeTree(env.Stdout, r, "", "")
 	}
 	return writeReport(env.Stdout, r, "")
 }

@@ -67,7 +67,19 @@ func TestInspectRegistry(t *testing.T) {
 	expect(append([]string{"inspect", raw.OCIRef}, policyFlags(s)...), ExitOK, "verified\n", "signed by", "verified SBOM (SPDX-2.3)", "packages  2")
 	expect(append([]string{"inspect", raw.OCIRef, "--identity-regexp", "stranger"}, policyFlags(s)[4:]...), ExitInput, "trust root")
 	expect(append(append([]string{"inspect", raw.OCIRef}, policyFlags(s)...), "--identity-regexp", "stranger"), ExitRemote, "none of")
-	expect([]string{"inspect", pubs.Repository + ":" + pubs.Index.Tag}, ExitOK, "index in a registry", "manifest of qcow2 for arm64")
+	index := pubs.Repository + ":" + pubs.Index.Tag
+	expect([]string{"inspect", index}, ExitOK, "index in a registry", "manifest of qcow2 for arm64", "claimed content  SBOM (SPDX-2.3)")
+	expect(append([]string{"inspect", "--format", "tree", index}, policyFlags(s)...), ExitOK,
+		"\n├─ "+raw.OCIDigest+"  manifest of raw for amd64, signature verified, signed by "+s.Identity+"\n", "\n│  ├─ minimal-amd64.img  layer ", "verified SBOM (SPDX-2.3), ", ", packages 2\n")
+	expect(append(append([]string{"inspect", index}, policyFlags(s)...), "--identity-regexp", "stranger"), ExitRemote, "none of")
+	expect([]string{"inspect", "--format", "yaml", index}, ExitInput, "text, tree or json")
+	code, out, stderr := run(t, testEnv(t), append([]string{"inspect", "--format", "json", index}, policyFlags(s)...)...)
+	var report struct {
+		Parts []struct{ Facts map[string]string }
+	}
+	if err := json.Unmarshal([]byte(out), &report); err != nil || code != ExitOK || len(report.Parts) < 12 || report.Parts[11].Facts["signed by"] != s.Identity {
+		t.Errorf("exit code %d, %v: %s%s", code, err, out, stderr)
+	}
 	expect([]string{"inspect", pubs.Repository + ":never"}, ExitRemote, "fetching")
 	expect([]string{"inspect", "--lint", "--fatal-warnings", image.OCIRef}, ExitOK, "14 rules passed", "warning: the signature of")
 	expect(append([]string{"inspect", "--lint", image.OCIRef}, policyFlags(s)...), ExitOK, "14 rules passed")
