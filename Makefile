@@ -17,7 +17,7 @@ TEST_PACKAGES := $(DEMO_PACKAGES) qemu-system-x86 qemu-system-arm qemu-utils ovm
 	binutils-x86-64-linux-gnu binutils-aarch64-linux-gnu gcc libc6-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test boot boot-table boot-server registries repro bench lint ci clean init deps-demo deps-test FORCE
+.PHONY: help demo build test boot boot-table boot-server registries cosign3 repro bench lint ci clean init deps-demo deps-test FORCE
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -64,6 +64,13 @@ $(REGISTRIES)/gitea/gitea:
 		$(GOBUILD) -tags 'sqlite sqlite_unlock_notify' -ldflags '-s -w -X "main.Version=1.26.0"' -o $(abspath $@) .
 	@chmod -R u+w,a+rX $(@D)/static
 
+cosign3: deps-test ## Have cosign 3 verify what is published (builds it, some minutes)
+	GOBIN=$(abspath $(STATE))/cosign3 $(GO) install github.com/sigstore/cosign/v3/cmd/cosign@$(COSIGN3)
+	BOOTSMITH_COSIGN3=$(abspath $(STATE))/cosign3/cosign $(GO) test -count=1 -timeout 10m -tags cosign3 -v -run '^TestCosign3$$' ./publish
+
+# Of this, Debian has version 2 only.
+COSIGN3 := v3.1.1
+
 repro: deps-test init ## Build as other users on other hosts would and compare every byte
 	$(GO) test -count=1 -timeout 20m -tags repro -v -run 'TestReproducible|TestPeakMemory' ./cmd/internal/e2e
 
@@ -75,13 +82,13 @@ lint: ## Check format, vet, staticcheck and go.mod
 	$(GO) vet ./...
 	$(GO) vet -tags boot ./cmd/internal/vm
 	$(GO) vet -tags repro ./cmd/internal/e2e
-	$(GO) vet -tags registries ./publish
+	$(GO) vet -tags registries,cosign3 ./publish
 	$(GO) mod tidy -diff
-	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) -tags boot,repro,registries ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) -tags boot,repro,registries,cosign3 ./...
 
 STATICCHECK := v0.8.2
 
-ci: lint test repro registries boot demo ## Everything that has to pass
+ci: lint test repro registries cosign3 boot demo ## Everything that has to pass
 
 clean: ## Delete what was built; the caches stay
 	rm -rf $(BIN) build $(STATE) builder/initramfs/bin/init-*

@@ -83,7 +83,7 @@ func (v *inventory) deleteIndex(ctx context.Context, repo *remote.Repository, in
 
 // deleteManifest deletes a manifest, and before it what is attached to it: the
 // referrers, the list of them that clients keep under a tag where the registry
-// has no referrers API, and the signatures for cosign 2.
+// has no referrers API, and signatures and attestations for cosign 2.
 func deleteManifest(ctx context.Context, repo *remote.Repository, digest string) error {
 	desc, err := repo.Resolve(ctx, digest)
 	gone := errors.Is(err, errdef.ErrNotFound)
@@ -106,7 +106,7 @@ func deleteManifest(ctx context.Context, repo *remote.Repository, digest string)
 			return fmt.Errorf("referrer %s: %w", r.Digest, err)
 		}
 	}
-	for _, tag := range []string{simpleTag(desc), referrersTag(desc)} {
+	for _, tag := range []string{simpleTag(desc), attestationTag(desc), referrersTag(desc)} {
 		if err := deleteTagged(ctx, repo, tag); err != nil {
 			return fmt.Errorf("tag %s: %w", tag, err)
 		}

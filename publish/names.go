@@ -19,9 +19,9 @@
 //	cosign verify-blob-attestation --type slsaprovenance1 --bundle F.attestation-bundle (the same flags) F
 //
 // where IDENTITY stands for --certificate-identity-regexp and
-// --certificate-oidc-issuer-regexp with their patterns. `cosign verify` of version
-// 2 looks for signatures under a tag only: Options.Cosign2 writes them. The
-// attestations among the referrers need cosign 3.
+// --certificate-oidc-issuer-regexp with their patterns. `cosign verify` and
+// `verify-attestation` of version 2 look under tags only: Options.Cosign2 writes
+// them. What is among the referrers needs cosign 3.
 package publish
 
 import (

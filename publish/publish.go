@@ -25,7 +25,8 @@ type Options struct {
 	Run Run
 	// Jobs is how many files are sent at once; 0 means 4.
 	Jobs int
-	// Cosign2 also writes signatures under the tags at which cosign 2 looks.
+	// Cosign2 also writes signatures and attestations under the tags at which
+	// cosign 2 looks.
 	Cosign2 bool
 	// Resume only goes on with a publish of this very build that was begun before:
 	// see ReadAttempt.
@@ -93,7 +94,7 @@ func Publish(ctx context.Context, build Build, o Options) (*Publications, error)
 		return nil, err
 	}
 	if o.Cosign2 {
-		if err := a.signAllSimple(ctx, arts, manifests); err != nil {
+		if err := a.signAllSimple(ctx, pubs.Repository, arts, manifests, o.Run); err != nil {
 			return nil, err
 		}
 	}
@@ -176,12 +177,21 @@ func (a *attester) attestAll(ctx context.Context, repository string, arts []*art
 	return out, g.Wait()
 }
 
-// signAllSimple signs all manifests for cosign 2.
-func (a *attester) signAllSimple(ctx context.Context, arts []*artifact, manifests []packed) error {
+// signAllSimple signs and attests all manifests for cosign 2.
+func (a *attester) signAllSimple(ctx context.Context, repository string, arts []*artifact, manifests []packed, run Run) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(attestJobs)
 	for i, art := range arts {
-		g.Go(func() error { return a.signSimple(ctx, manifests[i].desc, art.String()) })
+		g.Go(func() error {
+			if err := a.signSimple(ctx, manifests[i].desc, art.String()); err != nil {
+				return err
+			}
+			claims, err := art.claims(repository, manifests[i], run)
+			if err != nil {
+				return err
+			}
+			return a.attestSimple(ctx, manifests[i].desc, art.String(), claims)
+		})
 	}
 	return g.Wait()
 }

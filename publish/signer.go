@@ -253,16 +253,8 @@ func (id *identity) public() []byte {
 // witness adds the timestamps and the log entries.
 func (s *Signer) witness(ctx context.Context, b *protobundle.Bundle, signature []byte, id *identity, unlogged bool) error {
 	c := s.services.clients(ctx, s.transport)
-	for i, tsa := range c.tsas {
-		token, err := tsa.GetTimestamp(ctx, signature)
-		if err != nil {
-			return signError(fmt.Errorf("getting a timestamp from %s: %w", s.services.tsas[i].URL, err))
-		}
-		if b.VerificationMaterial.TimestampVerificationData == nil {
-			b.VerificationMaterial.TimestampVerificationData = &protobundle.TimestampVerificationData{}
-		}
-		data := b.VerificationMaterial.TimestampVerificationData
-		data.Rfc3161Timestamps = append(data.Rfc3161Timestamps, &protocommon.RFC3161SignedTimestamp{SignedTimestamp: token})
+	if err := s.timestamp(ctx, c, b, signature); err != nil {
+		return err
 	}
 	for i, log := range c.logs {
 		if unlogged && s.services.omissible(i) {
@@ -271,6 +263,22 @@ func (s *Signer) witness(ctx context.Context, b *protobundle.Bundle, signature [
 		if err := log.GetTransparencyLogEntry(ctx, id.public(), b); err != nil {
 			return signError(fmt.Errorf("entering a signature in the log %s: %w", s.services.logs[i].URL, err))
 		}
+	}
+	return nil
+}
+
+// timestamp adds the timestamps of some bytes, usually the signature.
+func (s *Signer) timestamp(ctx context.Context, c clients, b *protobundle.Bundle, data []byte) error {
+	for i, tsa := range c.tsas {
+		token, err := tsa.GetTimestamp(ctx, data)
+		if err != nil {
+			return signError(fmt.Errorf("getting a timestamp from %s: %w", s.services.tsas[i].URL, err))
+		}
+		if b.VerificationMaterial.TimestampVerificationData == nil {
+			b.VerificationMaterial.TimestampVerificationData = &protobundle.TimestampVerificationData{}
+		}
+		stamps := b.VerificationMaterial.TimestampVerificationData
+		stamps.Rfc3161Timestamps = append(stamps.Rfc3161Timestamps, &protocommon.RFC3161SignedTimestamp{SignedTimestamp: token})
 	}
 	return nil
 }

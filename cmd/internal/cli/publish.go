@@ -43,7 +43,7 @@ func (p *publishFlags) register(c *cobra.Command) {
 	f.StringVar(&p.tokenCommand, "identity-token-command", "", "program and arguments, split at spaces, that print the identity token")
 	f.StringVar(&p.key, "key", "", "sign with this private key (PEM, P-256) instead of an identity; the signing services may be left out")
 	f.StringVar(&p.keyPassphrase, "key-passphrase-file", "", "file with the key's passphrase (default: "+KeyPassphraseVariable+")")
-	f.BoolVar(&p.cosign2, "cosign-2-signatures", false, "also write the .sig tags that cosign 2 verifies")
+	f.BoolVar(&p.cosign2, "cosign-2-signatures", false, "also write the .sig and .att tags that cosign 2 verifies")
 	f.IntVar(&p.uploads, "uploads", 4, "files to send at a time")
 }
 
