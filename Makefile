@@ -17,7 +17,7 @@ TEST_PACKAGES := $(DEMO_PACKAGES) qemu-system-x86 qemu-system-arm qemu-utils ovm
 	binutils-x86-64-linux-gnu binutils-aarch64-linux-gnu gcc libc6-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test boot boot-table boot-server registries cosign3 repro bench lint ci clean init deps-demo deps-test FORCE
+.PHONY: help demo build test cover fuzz boot boot-table boot-server registries cosign3 repro bench lint ci clean init deps-demo deps-test FORCE
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -36,15 +36,36 @@ builder/initramfs/bin/init-%: FORCE
 test: deps-test init ## Run the tests, foreign readers included
 	$(GO) test -count=1 -timeout 20m ./...
 
+# The packages that write or read a file format; helpers of tests are none.
+FORMATS := ./families/inspect ./families/internal/... ./builder/composefs/... ./builder/fsverity ./builder/dmverity \
+	./builder/initramfs ./builder/uki/... ./builder/secureboot ./builder/kernel/depmod ./builder/finish/hwdb \
+	./builder/finish/ldcache ./builder/source/archive ./builder/source/control ./builder/source/deb ./builder/source/unxz
+HELPERS := %/foreign %/oracle %/authenticodetest
+
+cover: deps-test init ## See that tests cover more than 85 % of every format package
+	@mkdir -p $(STATE)
+	@$(GO) test -count=1 -cover $(filter-out $(HELPERS),$(shell $(GO) list $(FORMATS))) >$(STATE)/cover || { cat $(STATE)/cover; exit 1; }
+	@awk -F 'coverage: ' '{ print } NF != 2 || $$2 + 0 <= 85 { print "  that is not above 85 %"; failed = 1 } END { exit failed || NR == 0 }' $(STATE)/cover
+
+FUZZTIME ?= 5s
+
+fuzz: deps-test init ## Give every fuzz target FUZZTIME (5s) of new inputs
+	@set -e; for file in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$file); do \
+			echo "$$file: $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$(dirname $$file); \
+		done; \
+	done
+
 boot: deps-test init ## Boot every artifact in QEMU, and see that damaged ones don't
 	rm -rf $(STATE)/boot
 	BOOTSMITH_BOOT_LOGS=$(abspath $(STATE))/boot $(GO) test -count=1 -timeout 60m -tags boot -v -run '^Test(Boot|BootPersist|BootSecure|BootRPi4|Tamper)$$' ./cmd/internal/vm
 
-boot-table: ## Write the README's table of boots from the last make boot
+boot-table: ## Write the README's table of boots from the last make boot boot-server
 	BOOTSMITH_BOOT_LOGS=$(abspath $(STATE))/boot $(GO) test -count=1 -run '^TestReadmeTable$$' ./cmd/internal/vm -update
 
-boot-server: deps-test init ## Boot the server platform to multi-user, log in, reboot (some minutes)
-	$(GO) test -count=1 -timeout 60m -tags boot -v -run '^TestBootServer$$' ./cmd/internal/vm
+boot-server: deps-test init ## Boot the server platform to multi-user, log in, reboot
+	BOOTSMITH_BOOT_LOGS=$(abspath $(STATE))/boot $(GO) test -count=1 -timeout 180m -tags boot -v -run '^TestBootServer$$' ./cmd/internal/vm
 
 # Registries that the distribution doesn't have are built once, from their
 # modules: distribution 3, and Gitea without its web pages.
@@ -72,7 +93,7 @@ cosign3: deps-test ## Have cosign 3 verify what is published (builds it, some mi
 COSIGN3 := v3.1.1
 
 repro: deps-test init ## Build as other users on other hosts would and compare every byte
-	$(GO) test -count=1 -timeout 20m -tags repro -v -run 'TestReproducible|TestPeakMemory' ./cmd/internal/e2e
+	$(GO) test -count=1 -timeout 40m -tags repro -v -run 'TestReproducible|TestPeakMemory|TestOnePackageIsUpdated' ./cmd/internal/e2e
 
 bench: init ## Measure speed and memory
 	$(GO) test -run '^$$' -bench . -benchmem ./...
@@ -88,7 +109,7 @@ lint: ## Check format, vet, staticcheck and go.mod
 
 STATICCHECK := v0.8.2
 
-ci: lint test repro registries cosign3 boot demo ## Everything that has to pass
+ci: lint test cover repro registries cosign3 boot boot-server demo ## Everything that has to pass
 
 clean: ## Delete what was built; the caches stay
 	rm -rf $(BIN) build $(STATE) builder/initramfs/bin/init-*

@@ -33,9 +33,9 @@ const (
 type bootLayer struct {
 	root *tree.Tree
 	tree *tree.Tree
-	// kernel is a layer of its own, which stays the same until the kernel
-	// changes: its files have no time, and of its directories the root or tree
-	// has the metadata.
+	// kernel is a layer of its own, with the initramfs. It stays the same until
+	// one of them changes: its files have no time, and of its directories the
+	// root or tree has the metadata.
 	kernel   *tree.Tree
 	contents layerContents
 	mtime    int64
@@ -83,8 +83,7 @@ func (b *bootLayer) fill(in Input) error {
 	kernel := path.Join(modulesDir, in.KernelVersion)
 	return errors.Join(
 		b.addKernel(path.Join(kernel, "vmlinuz"), in.Kernel),
-		// A root's own initramfs is one that was made for bootc.
-		b.add(path.Join(kernel, "initramfs.img"), in.Initramfs),
+		b.addInitramfs(path.Join(kernel, "initramfs.img"), in.Initramfs),
 		b.addBytes(prepareRoot, []byte("[composefs]\nenabled = true\n")),
 		b.addBytes(kargsFile, kargs),
 		b.declareState(in.Store),
@@ -228,7 +227,15 @@ func (b *bootLayer) addKernel(name string, content Blob) error {
 	return b.kernel.Put(path.Join(dir, path.Base(name)), inode)
 }
 
-// replace puts a file into the layer, add only if the root has none there.
+// addInitramfs does the same, unless the root has one: that was made for bootc.
+func (b *bootLayer) addInitramfs(name string, content Blob) error {
+	if b.has(name) {
+		return nil
+	}
+	return b.addKernel(name, content)
+}
+
+// replace puts a file into the layer.
 func (b *bootLayer) replace(name string, content Blob) error {
 	dir, err := b.dir(path.Dir(name), 0o755)
 	if err != nil {
@@ -250,13 +257,6 @@ func (b *bootLayer) file(name string, content Blob) (*tree.Inode, error) {
 	c := tree.Content{SHA256: tree.Digest(sum)}
 	b.contents.blobs[c.SHA256] = content
 	return &tree.Inode{Mode: tree.TypeRegular | 0o644, Mtime: b.mtime, Size: content.Size, Content: c}, nil
-}
-
-func (b *bootLayer) add(name string, content Blob) error {
-	if b.has(name) {
-		return nil
-	}
-	return b.replace(name, content)
 }
 
 func (b *bootLayer) addBytes(name string, data []byte) error {

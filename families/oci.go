@@ -71,8 +71,8 @@ func (f oci) Build(ctx context.Context, in Input, out *Sink) error {
 	}
 	// The kernel comes before the layer that has the directories' metadata.
 	last := len(layers) - 1
-	layers = slices.Insert(layers, last, ociPart{"kernel " + in.KernelVersion, ociLayerBoot, boot.kernel, boot.contents})
-	layers = append(layers, ociPart{"initramfs and bootc's files", ociLayerBoot, boot.tree, boot.contents})
+	layers = slices.Insert(layers, last, ociPart{"kernel " + in.KernelVersion + " and initramfs", ociLayerBoot, boot.kernel, boot.contents})
+	layers = append(layers, ociPart{"bootc's files", ociLayerBoot, boot.tree, boot.contents})
 	var written []ocilayout.Layer
 	var sealed string
 	g, ctx := errgroup.WithContext(ctx)

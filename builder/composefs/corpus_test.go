@@ -200,7 +200,7 @@ var corpus = []struct {
 		b.put("/"+strings.Repeat(strings.Repeat("e", 200)+"/", 15)+"file", content(3, 1))
 	}},
 	{"large directories", func(b builder) {
-		for n := range 5000 {
+		for n := range 20_000 {
 			b.put(fmt.Sprintf("/many/file-%d", n), content(int64(n%80), byte(n)))
 		}
 		for n := range 700 {

@@ -67,12 +67,17 @@ func TestImageEqualsMkcomposefs(t *testing.T) {
 	}
 }
 
-// compareDump checks that composefs-info reads back what was written.
+// compareDump checks that composefs-info reads back what was written, and that
+// fsverity finds its digest.
 func compareDump(t *testing.T, tool *oracle.Tool, tr *tree.Tree, image []byte) {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "root.cfs")
 	if err := os.WriteFile(name, image, 0o600); err != nil {
 		t.Fatal(err)
+	}
+	digest := fsverity.Sum(image)
+	if got := run(t, program(t, "fsverity", "fsverity"), "digest", "--compact", name); got != fmt.Sprintf("%x\n", digest) {
+		t.Errorf("fsverity says %s, we %x", got, digest)
 	}
 	theirs, err := tool.Dump(t.Context(), name)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -23,13 +24,18 @@ func sample(n int) []byte {
 // toolDigest asks the fsverity program of fsverity-utils.
 func toolDigest(t *testing.T, data []byte, algorithm string) string {
 	t.Helper()
-	tool, err := exec.LookPath("fsverity")
-	if err != nil {
-		t.Fatal("the program fsverity is missing; install the Debian package fsverity")
-	}
 	name := filepath.Join(t.TempDir(), "data")
 	if err := os.WriteFile(name, data, 0o600); err != nil {
 		t.Fatal(err)
+	}
+	return toolDigestOf(t, name, algorithm)
+}
+
+func toolDigestOf(t *testing.T, name, algorithm string) string {
+	t.Helper()
+	tool, err := exec.LookPath("fsverity")
+	if err != nil {
+		t.Fatal("the program fsverity is missing; install the Debian package fsverity")
 	}
 	out, err := exec.Command(tool, "digest", "--compact", "--hash-alg="+algorithm, name).Output()
 	if err != nil {
@@ -58,6 +64,28 @@ func TestDigestEqualsFsverityUtils(t *testing.T) {
 				t.Errorf("got %x, want %s", got, want)
 			}
 		})
+	}
+}
+
+// A sparse file beyond 4 GiB, with data at its begin, around 4 GiB and at its end.
+func TestDigestOfSparseFile(t *testing.T) {
+	const size = 4<<30 + 3*BlockSize + 77
+	f, err := os.Create(filepath.Join(t.TempDir(), "sparse"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, at := range []int64{0, 4<<30 - 10, size - 20} {
+		if _, err := f.WriteAt(sample(20), at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := New()
+	if n, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{f}, make([]byte, 1<<20)); n != size || err != nil {
+		t.Fatalf("%d bytes, %v", n, err)
+	}
+	if got, want := h.Sum(), toolDigestOf(t, f.Name(), "sha256"); hex.EncodeToString(got[:]) != want {
+		t.Errorf("got %x, want %s", got, want)
 	}
 }
 

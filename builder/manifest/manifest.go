@@ -100,6 +100,21 @@ type Package struct {
 	Use string `json:"use"`
 }
 
+// FamilySize returns the size of all files of a family in bytes: what stands for
+// it in the webhook may be only one of many.
+func (m *Manifest) FamilySize(name string) int64 {
+	var size int64
+	for _, f := range m.Families {
+		if f.Name != name {
+			continue
+		}
+		for _, file := range f.Files {
+			size += m.Artifacts[file.Path].SizeBytes
+		}
+	}
+	return size
+}
+
 // Read reads dir/build-manifest.json.
 func Read(dir string) (*Manifest, error) {
 	f, err := os.Open(filepath.Join(dir, FileName))

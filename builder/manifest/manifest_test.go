@@ -47,6 +47,21 @@ func TestRead(t *testing.T) {
 	}
 }
 
+func TestFamilySize(t *testing.T) {
+	m := Manifest{
+		Artifacts: map[string]File{"oci/index.json": {SizeBytes: 7}, "oci/blobs/x": {SizeBytes: 100}, "raw/x.img": {SizeBytes: 1000}},
+		Families: []Family{
+			{Name: "raw", Files: []FamilyFile{{Path: "raw/x.img"}}},
+			{Name: "oci", Files: []FamilyFile{{Path: "oci/index.json"}, {Path: "oci/blobs/x"}}},
+		},
+	}
+	for name, want := range map[string]int64{"raw": 1000, "oci": 107, "iso": 0} {
+		if got := m.FamilySize(name); got != want {
+			t.Errorf("%s: %d bytes, want %d", name, got, want)
+		}
+	}
+}
+
 func FuzzRead(f *testing.F) {
 	f.Add([]byte(`{"schema_version":2,"families":[{"name":"raw","files":[{"path":"raw/x.img"}]}],"artifacts":{"raw/x.img":{"sha256":"","size_bytes":1}}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {

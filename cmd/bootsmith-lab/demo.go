@@ -93,6 +93,9 @@ func runDemo(ctx context.Context, env cli.Env, flags demoFlags) (err error) {
 	if err := run(ctx, lab.verifyArgs(output)); err != nil {
 		return err
 	}
+	if err := measure(rows, output); err != nil {
+		return err
+	}
 	if err := printTable(env.Stdout, rows); err != nil {
 		return err
 	}

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"text/tabwriter"
 	"time"
 
+	"github.com/powernode/bootsmith/builder/manifest"
 	"github.com/powernode/bootsmith/cmd/internal/cli"
 	"github.com/powernode/bootsmith/publish"
 )
@@ -92,6 +94,19 @@ func (l *lab) list(ctx context.Context, revision string) ([]row, error) {
 		return nil, fmt.Errorf("listing publications: %w", err)
 	}
 	return page.Items, nil
+}
+
+// measure sets the rows' sizes to those of all files of each family, which the
+// API doesn't know: it is told of the file that stands for the family.
+func measure(rows []row, output string) error {
+	for i, r := range rows {
+		m, err := manifest.Read(filepath.Join(output, r.Arch))
+		if err != nil {
+			return err
+		}
+		rows[i].SizeBytes = m.FamilySize(r.Family)
+	}
+	return nil
 }
 
 func printTable(w io.Writer, rows []row) error {
