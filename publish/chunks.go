@@ -23,11 +23,12 @@ const (
 	largestLeast  = 1 << 30   // of what a registry may want at least
 )
 
-// restarts is how often an upload is begun anew, and brokenChunks how often in
-// a row a piece may fail.
+// restarts is how often an upload is begun anew, brokenChunks how often in a row
+// a piece may fail, and internal how often so for a fault of the registry's own.
 const (
 	restarts     = 3
 	brokenChunks = 5
+	internal     = 3 // with status 500
 )
 
 // stalled is how long an upload's connection may stand still, and committing
@@ -67,12 +68,12 @@ func (c *chunked) send(ctx context.Context) error {
 		if err == nil || errors.Is(err, errChanged) || ctx.Err() != nil {
 			return err
 		}
-		if !errors.Is(err, errBegin) || try == restarts {
+		if !errors.Is(err, errBegin) {
 			return err
 		}
 		c.state = uploadState{}
-		if err := c.keep.remove(); err != nil {
-			return err
+		if rerr := c.keep.remove(); rerr != nil || try == restarts {
+			return errors.Join(err, rerr)
 		}
 		if err := sleep(ctx, backoff(c.wait, try, nil)); err != nil {
 			return err
@@ -115,7 +116,12 @@ func (c *chunked) pieces(ctx context.Context) error {
 			}
 			continue
 		}
-		if broken++; broken == brokenChunks || ctx.Err() != nil || !transient(err) {
+		broken++
+		if broken == internal && statusOf(err) == http.StatusInternalServerError {
+			// Gitea answers so for ever after a piece that was cut.
+			return fmt.Errorf("%w: %w", errBegin, err)
+		}
+		if broken == brokenChunks || ctx.Err() != nil || !transient(err) {
 			return err
 		}
 		if broken > 1 { // some proxies cut the connection where others answer 413

@@ -75,10 +75,13 @@ func (v *inventory) deleteIndex(ctx context.Context, repo *remote.Repository, in
 			return err
 		}
 	}
-	if len(v.tags[index.desc.Digest.String()]) > 1 {
-		return untag(ctx, repo, index.desc.Digest.String(), index.tag)
+	if len(v.tags[index.desc.Digest.String()]) == 1 {
+		if err := deleteManifest(ctx, repo, index.desc.Digest.String()); err != nil {
+			return err
+		}
 	}
-	return deleteManifest(ctx, repo, index.desc.Digest.String())
+	// Some registries keep tags of manifests that are gone.
+	return untag(ctx, repo, index.desc.Digest.String(), index.tag)
 }
 
 // deleteManifest deletes a manifest, and before it what is attached to it: the

@@ -27,6 +27,15 @@ const (
 		"Gitea takes a personal access token here, not a job's token"
 )
 
+// statusOf returns the status of an answer in err's chain, 0 if there is none.
+func statusOf(err error) int {
+	var answer *errcode.ErrorResponse
+	if errors.As(err, &answer) {
+		return answer.StatusCode
+	}
+	return 0
+}
+
 // remedy says what to do about an error of a registry, "" if that is unknown.
 func remedy(err error) string {
 	var untrusted *tls.CertificateVerificationError

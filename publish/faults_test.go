@@ -26,11 +26,12 @@ import (
 // faulty is a bad way to a registry: it loses requests and answers, cuts them,
 // damages them, answers in the registry's place, and takes bodies up to a limit.
 type faulty struct {
-	mu    sync.Mutex
-	rand  *rand.Rand
-	odds  float64 // of a fault, per request
-	limit int64   // bytes of a body; 0 for none
-	sent  int64   // bytes of blobs that went through
+	mu      sync.Mutex
+	rand    *rand.Rand
+	odds    float64 // of a fault, per request
+	limit   int64   // bytes of a body; 0 for none
+	sent    int64   // bytes of blobs that went through
+	refused int     // bodies over the limit
 }
 
 func (f *faulty) pick() (kind int, where float64) {
@@ -44,6 +45,9 @@ func (f *faulty) pick() (kind int, where float64) {
 
 func (f *faulty) RoundTrip(req *http.Request) (*http.Response, error) {
 	if f.limit > 0 && req.ContentLength > f.limit {
+		f.mu.Lock()
+		f.refused++
+		f.mu.Unlock()
 		return f.refuse(req, http.StatusRequestEntityTooLarge), nil
 	}
 	kind, where := f.pick()

@@ -12,7 +12,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry/remote"
-	"oras.land/oras-go/v2/registry/remote/errcode"
 )
 
 // inventory is what the tags of a repository name.
@@ -61,8 +60,7 @@ func takeInventory(ctx context.Context, repo *remote.Repository) (*inventory, er
 
 // isNotFound tells whether a repository is not there.
 func isNotFound(err error) bool {
-	var answer *errcode.ErrorResponse
-	return errors.Is(err, errdef.ErrNotFound) || errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound
+	return errors.Is(err, errdef.ErrNotFound) || statusOf(err) == http.StatusNotFound
 }
 
 func (v *inventory) add(ctx context.Context, repo *remote.Repository, tag string) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -60,10 +61,7 @@ func (p *pusher) blobs(ctx context.Context, files []file) error {
 // repository; up to three times when it breaks.
 func (p *pusher) blob(ctx context.Context, f file) error {
 	desc := f.descriptor()
-	name := f.title
-	if name == "" {
-		name = desc.Digest.String()
-	}
+	name := p.name(f)
 	has, err := p.repo.Blobs().Exists(ctx, desc)
 	if err != nil {
 		return remoteError(fmt.Errorf("looking for %q in %s: %w", name, p.repo.Reference, err))
@@ -88,6 +86,14 @@ func (p *pusher) blob(ctx context.Context, f file) error {
 			return err
 		}
 	}
+}
+
+// name is what a file is called in reports: its path below the build's folder.
+func (p *pusher) name(f file) string {
+	if rel, err := filepath.Rel(p.folder, f.path); err == nil && p.folder != "" {
+		return filepath.ToSlash(rel)
+	}
+	return f.path
 }
 
 // transfer sends a file, and tells what became of it.

@@ -149,8 +149,8 @@ func readByOthers(t *testing.T, stack *localstack.Stack, r *server, pubs *publis
 	}
 }
 
-// testResume stops a publish in the middle of a piece and lets another one go
-// on.
+// testResume stops a publish between two pieces and in the middle of one, and lets
+// another one go on.
 func testResume(t *testing.T, stack *localstack.Stack, r *server) {
 	const size, chunk = 40000, 4096 // bytes
 	for i, cut := range []bool{false, true} {
@@ -168,10 +168,10 @@ func testResume(t *testing.T, stack *localstack.Stack, r *server) {
 				return nil
 			}
 			cancel()
-			return nil
+			return answer(http.StatusServiceUnavailable, "") // it was never sent
 		}
-		if _, err := publish.Publish(ctx, publish.Build{Dir: dir}, o); !errors.Is(err, context.Canceled) {
-			t.Fatalf("error %v, want a cancelled publish", err)
+		if _, err := publish.Publish(ctx, publish.Build{Dir: dir}, o); err == nil || ctx.Err() == nil {
+			t.Fatalf("error %v, want a publish that was stopped", err)
 		}
 		cancel()
 		o, way = optionsFor(t, stack, r, repository)
@@ -186,8 +186,9 @@ func testResume(t *testing.T, stack *localstack.Stack, r *server) {
 		}
 		pubs := publishBuild(t, dir, o)
 		verifyAll(t, stack, r, pubs)
-		t.Logf("stopped in piece 5 of 10 (bytes on their way: %v): %d of %d bytes sent then", cut, pieces.Load(), size)
-		if want := int64(size - 4*chunk); pieces.Load() > want && !(r.forgets && cut) {
+		t.Logf("stopped at piece 5 of 10 (in its middle: %v): %d of %d bytes sent then", cut, pieces.Load(), size)
+		// A piece may be sent in vain: the registry may still be at the last one.
+		if want := int64(size - 3*chunk); pieces.Load() > want && !(r.forgets && cut) {
 			t.Errorf("%d bytes were sent after the interruption, want %d at most", pieces.Load(), want)
 		}
 	}

@@ -44,6 +44,12 @@ func (u uploads) begin(ctx context.Context, hexDigest string) (location string, 
 		return "", 0, nil
 	case http.StatusAccepted:
 	default:
+		if u.mount != "" && resp.StatusCode < http.StatusInternalServerError && resp.StatusCode != http.StatusTooManyRequests {
+			// Some refuse what they should only decline: a repository that is
+			// missing, that may not be read, or that lacks the blob.
+			u.mount = ""
+			return u.begin(ctx, hexDigest)
+		}
 		return "", 0, answerError(resp)
 	}
 	if n, err := strconv.ParseInt(resp.Header.Get("OCI-Chunk-Min-Length"), 10, 64); err == nil && n > 0 && n <= largestLeast {

@@ -44,7 +44,7 @@ func (i *inputFlags) register(c *cobra.Command) {
 	f.BoolVar(&i.offline, "offline", false, "use the cache only")
 	f.DurationVar(&i.maxAge, "max-age", 24*time.Hour, "how long a cached package index is used before it is fetched again")
 	i.registry.register(c)
-	f.StringVar(&i.logFormat, "log-format", "text", "progress on stderr: text or json")
+	registerLogFormat(f, &i.logFormat)
 }
 
 // open reads the definition and makes the configuration.
@@ -53,8 +53,8 @@ func (i *inputFlags) open(env Env) (*spec.File, builder.Config, error) {
 	if err != nil {
 		return nil, builder.Config{}, err
 	}
-	if i.logFormat != "text" && i.logFormat != "json" {
-		return nil, builder.Config{}, fault.Inputf("reading --log-format %q: unknown", i.logFormat).WithFix("use text or json")
+	if err := checkLogFormat(i.logFormat); err != nil {
+		return nil, builder.Config{}, err
 	}
 	i.published = firstOf(i.published, env.Getenv(RepositoryVariable), file.Publish.Repository)
 	config, err := newConfig(env, *i)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -27,7 +26,7 @@ const (
 type publishFlags struct {
 	repository, signingConfig, trustedRoot string
 	token, tokenFile, tokenCommand         string
-	key, keyPassphrase                     string
+	key, keyPassphrase, logFormat          string
 	cosign2                                bool
 	uploads                                int
 	registry                               registryFlags
@@ -86,6 +85,7 @@ when the build has changed since.`,
 	c.Flags().StringVarP(&file, "file", "f", spec.FileName, "platform definition, for its publish.repository")
 	c.Flags().StringVarP(&output, "output-dir", "o", "build", "folder that build wrote")
 	c.Flags().StringSliceVar(&arches, "arch", nil, "architectures to publish (default: all that were built)")
+	registerLogFormat(c.Flags(), &flags.logFormat)
 	c.Flags().BoolVar(&resume, "resume", false, "go on with an earlier publish of this build")
 	flags.register(c)
 	flags.registry.register(c)
@@ -136,14 +136,19 @@ func runPublish(ctx context.Context, env Env, flags publishFlags, repository str
 	if err != nil {
 		return nil, err
 	}
+	if err := checkLogFormat(flags.logFormat); err != nil {
+		return nil, err
+	}
+	progress := newPushReporter(env, flags.logFormat)
 	pubs, err := publish.Publish(ctx, build, publish.Options{
 		Repository: strings.TrimSuffix(repository, "/"), Access: access,
 		Signer: signer, Cosign2: flags.cosign2, Run: publish.RunFromEnv(env.Getenv), Jobs: flags.uploads, Resume: resume,
-		Progress: newPublishReporter(env),
+		Progress: progress.take,
 	})
 	if err != nil {
 		return nil, err
 	}
+	progress.end()
 	return pubs, pubs.Write(build.Dir)
 }
 
@@ -154,20 +159,6 @@ func firstOf(values ...string) string {
 		}
 	}
 	return ""
-}
-
-// newPublishReporter counts what is pushed, skipped and signed, and says what
-// is new.
-func newPublishReporter(env Env) func(publish.Event) {
-	var mu sync.Mutex
-	return func(e publish.Event) {
-		if e.Kind != publish.Pushed && e.Kind != publish.Signed {
-			return
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		fmt.Fprintf(env.Stderr, "%-28s           %s\n", "publish/"+string(e.Kind), e.Name)
-	}
 }
 
 func printPublished(env Env, pubs *publish.Publications) error {

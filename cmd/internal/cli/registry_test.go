@@ -99,6 +99,7 @@ func TestPublishLogsIn(t *testing.T) {
 	dir := writeBuilt(t)
 	s, _ := publishBuilt(t, writeBuilt(t))
 	g := guard(t, s.Registry)
+	g.env.Now = time.Now // tokens have an end
 	token, err := s.IssueToken(t.Context())
 	if err != nil {
 		t.Fatal(err)

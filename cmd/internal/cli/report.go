@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"github.com/powernode/bootsmith/builder"
 	"github.com/powernode/bootsmith/builder/fault"
 )
@@ -32,6 +34,17 @@ func printErrorLine(env Env, text string) {
 	if env.Getenv("GITHUB_ACTIONS") == "true" || env.Getenv("GITEA_ACTIONS") == "true" {
 		fmt.Fprintf(env.Stderr, "::error::%s\n", strings.ReplaceAll(line, "%", "%25"))
 	}
+}
+
+func registerLogFormat(f *pflag.FlagSet, format *string) {
+	f.StringVar(format, "log-format", "text", "progress on stderr: text or json")
+}
+
+func checkLogFormat(format string) error {
+	if format != "text" && format != "json" {
+		return fault.Inputf("reading --log-format %q: unknown", format).WithFix("use text or json")
+	}
+	return nil
 }
 
 // newReporter returns a reporter to stderr: JSON lines, or text, which on a

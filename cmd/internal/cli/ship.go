@@ -22,7 +22,7 @@ func newShip(env Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			push.registry, build.published = build.registry, repository
+			push.registry, push.logFormat, build.published = build.registry, build.logFormat, repository
 			// What would fail at the end for want of a setting fails now.
 			if _, err := newSender(env, notify, build.output); err != nil {
 				return err
