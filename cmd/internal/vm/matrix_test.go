@@ -36,11 +36,15 @@ const (
 	ipxeAbsolute = "HTTP by iPXE, absolute URLs"
 	uefiHTTP     = "HTTP by the firmware"
 	unpacked     = "registry, unpacked to a disk"
+	serverMedium = "virtio, `" + serverPlatform + "`"
 )
+
+// serverPlatform is the platform that is a whole operating system.
+const serverPlatform = "debian-13-server"
 
 func (r row) String() string {
 	name := strings.Join([]string{r.Arch, r.Family, r.Firmware, r.Medium, r.Kernel}, "/")
-	return strings.NewReplacer(" ", "-", ",", "").Replace(name)
+	return strings.NewReplacer(" ", "-", ",", "", "`", "").Replace(name)
 }
 
 // fileName is the row's name as a file's.
@@ -67,6 +71,18 @@ func matrix() []row {
 		row{"ipxe", "amd64", bios, ipxeRelative, generic})
 	for _, family := range []string{"iso", "raw", "qcow2", "kernel-initrd"} {
 		rows = append(rows, local(family)...)
+	}
+	return rows
+}
+
+// serverRow is the boot of serverPlatform on an architecture.
+func serverRow(a arch.Arch) row { return row{"raw", a.Name, uefi, serverMedium, generic} }
+
+// listed returns all boots that the README lists: the matrix, and the servers.
+func listed() []row {
+	rows := matrix()
+	for _, a := range arch.All() {
+		rows = append(rows, serverRow(a))
 	}
 	return rows
 }

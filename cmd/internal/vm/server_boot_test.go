@@ -25,7 +25,7 @@ import (
 )
 
 const (
-	serverDefinition = "../../../fixtures/platforms/debian-13-server"
+	serverDefinition = "../../../fixtures/platforms/" + serverPlatform
 	// serverLimit is many times what a boot, the checks and a reboot take on an
 	// idle machine.
 	serverLimit = 40 * time.Minute
@@ -96,15 +96,20 @@ func serverWithKey(t *testing.T, key ssh.Signer) string {
 }
 
 func bootServer(t *testing.T, a arch.Arch, dir string, key ssh.Signer) {
+	r := serverRow(a)
 	s := server{Arch: a, digest: readManifest(t, dir).ComposefsDigest, key: key, disk: filepath.Join(t.TempDir(), "disk.img")}
 	for try := 0; ; try++ {
-		copyFile(t, filepath.Join(dir, "raw", "debian-13-server-"+a.Name+".img"), s.disk)
-		console, err := s.bootTwice(t)
+		copyFile(t, filepath.Join(dir, "raw", serverPlatform+"-"+a.Name+".img"), s.disk)
+		first, last, err := s.bootTwice(t)
+		log := keepLog(t, r.fileName(), first.console)
+		keepLog(t, r.fileName()+"_again", last.console)
 		if err == nil {
+			t.Logf("reached multi-user.target after %.1f s", first.seconds)
+			keepRecord(t, record{row: r, Seconds: first.seconds, Retries: try, Log: log})
 			return
 		}
-		if try == retries || !emulatorBroke(console) {
-			t.Fatalf("booting: %v; the console said:\n%s", err, console)
+		if try == retries || !emulatorBroke(last.console) {
+			t.Fatalf("booting: %v; the console said:\n%s", err, last.console)
 		}
 		t.Logf("the guest's kernel panicked, trying again (%d of %d)", try+1, retries)
 	}
@@ -117,22 +122,30 @@ type server struct {
 	key          ssh.Signer
 }
 
-func (s server) bootTwice(t *testing.T) (string, error) {
+// bootTwice returns what came of the first boot and of the last one that there
+// was.
+func (s server) bootTwice(t *testing.T) (first, last visit, err error) {
 	t.Helper()
-	before, console, err := s.session(t, serverChecks(s.Arch))
+	first, err = s.session(t, serverChecks(s.Arch))
 	if err != nil {
-		return console, err
+		return first, first, err
 	}
-	after, console, err := s.session(t, keptChecks())
-	if err == nil && !bytes.Equal(before, after) {
+	last, err = s.session(t, keptChecks())
+	if err == nil && !bytes.Equal(first.hostKey, last.hostKey) {
 		err = fmt.Errorf("the machine has another SSH host key after a reboot")
 	}
-	return console, err
+	return first, last, err
 }
 
-// session boots, makes the checks and has the machine reboot, which ends it. It
-// returns the machine's SSH host key and what the console said.
-func (s server) session(t *testing.T, checks []check) (hostKey []byte, console string, err error) {
+// visit is what came of a boot.
+type visit struct {
+	console string
+	hostKey []byte
+	seconds float64 // from the machine's start to multi-user.target
+}
+
+// session boots, makes the checks and has the machine reboot, which ends it.
+func (s server) session(t *testing.T, checks []check) (visit, error) {
 	t.Helper()
 	address := freeAddress(t)
 	args := append(vm.Base(s.Arch, serverMemory), vm.Firmware(s.Arch, "")...)
@@ -146,11 +159,12 @@ func (s server) session(t *testing.T, checks []check) (hostKey []byte, console s
 	ended := make(chan error, 1)
 	start := time.Now()
 	go func() { ended <- vm.Start(ctx, args, stdin, screen, false); screen.close() }()
-	hostKey, err = s.use(ctx, t, screen, address, checks, start)
+	v, err := s.use(ctx, t, screen, address, checks, start)
 	cancel()
 	keyboard.Close()
 	<-ended
-	return hostKey, screen.String(), err
+	v.console = screen.String()
+	return v, err
 }
 
 // freeAddress returns an address on which nobody listens.
@@ -166,26 +180,27 @@ func freeAddress(t *testing.T) string {
 
 // use follows the console to the login prompt, checks the system from the inside
 // and reboots it.
-func (s server) use(ctx context.Context, t *testing.T, screen *screen, address string, checks []check, start time.Time) ([]byte, error) {
+func (s server) use(ctx context.Context, t *testing.T, screen *screen, address string, checks []check, start time.Time) (v visit, err error) {
 	t.Helper()
-	for _, line := range []string{"bootsmith-init: root verified composefs=" + s.digest, "/etc and /var are kept on vda3", "debian-13-server login:"} {
+	for _, line := range []string{"bootsmith-init: root verified composefs=" + s.digest, "/etc and /var are kept on vda3", serverPlatform + " login:"} {
 		if err := screen.wait(ctx, line); err != nil {
-			return nil, err
+			return v, err
 		}
 	}
 	t.Logf("login prompt after %.1f s", time.Since(start).Seconds())
 	client, hostKey, err := dial(ctx, address, ssh.PublicKeys(s.key))
 	if err != nil {
-		return nil, err
+		return v, err
 	}
 	defer client.Close()
 	defer context.AfterFunc(ctx, func() { client.Close() })()
+	v.hostKey = hostKey
 	t.Logf("logged in by SSH after %.1f s", time.Since(start).Seconds())
 	if other, _, err := dialOnce(ctx, address, ssh.Password("")); err == nil {
 		other.Close()
-		return nil, fmt.Errorf("an empty password logs in")
+		return v, fmt.Errorf("an empty password logs in")
 	} else if !strings.Contains(err.Error(), "unable to authenticate") {
-		return nil, fmt.Errorf("logging in by an empty password: %w", err)
+		return v, fmt.Errorf("logging in by an empty password: %w", err)
 	}
 	var failed error
 	for _, c := range checks {
@@ -193,11 +208,29 @@ func (s server) use(ctx context.Context, t *testing.T, screen *screen, address s
 	}
 	t.Logf("checked after %.1f s", time.Since(start).Seconds())
 	if failed != nil {
-		return nil, failed
+		return v, failed
+	}
+	if v.seconds, err = multiUser(client, start); err != nil {
+		return v, err
 	}
 	// The connection may end before the command does.
 	_, _ = command(client, "sudo -n systemctl reboot")
-	return hostKey, screen.wait(ctx, "reboot: Restarting system")
+	return v, screen.wait(ctx, "reboot: Restarting system")
+}
+
+// multiUser returns the seconds from the machine's start to multi-user.target. The
+// guest's clock runs as the host's does, and began when its kernel started.
+func multiUser(client *ssh.Client, start time.Time) (float64, error) {
+	out, err := command(client, "systemctl show -P ActiveEnterTimestampMonotonic multi-user.target; cat /proc/uptime")
+	elapsed := time.Since(start).Seconds()
+	if err != nil {
+		return 0, err
+	}
+	var reached, up float64 // microseconds, seconds
+	if _, err := fmt.Sscan(out, &reached, &up); err != nil || reached == 0 || reached/1e6 > up {
+		return 0, fmt.Errorf("the machine says of multi-user.target and its uptime %q (%v)", out, err)
+	}
+	return elapsed - up + reached/1e6, nil
 }
 
 // check is a command and a pattern of all that it prints.
