@@ -70,7 +70,7 @@ func ReadLock(path string) (*Lock, error) {
 	}
 	var l *Lock
 	if err == nil {
-		l, err = parseLock(data)
+		l, err = ParseLock(data)
 	}
 	if err != nil {
 		return nil, fault.Inputf("reading the lock %q: %w", path, err).WithFix("restore the file, or delete it and run bootsmith lock")
@@ -78,7 +78,8 @@ func ReadLock(path string) (*Lock, error) {
 	return l, nil
 }
 
-func parseLock(data []byte) (*Lock, error) {
+// ParseLock reads what Encode returned.
+func ParseLock(data []byte) (*Lock, error) {
 	sum := sha256.Sum256(data)
 	l := &Lock{sha256: hex.EncodeToString(sum[:])}
 	var version struct {

@@ -388,7 +388,7 @@ func FuzzParseLock(f *testing.F) {
 	f.Add(golden)
 	f.Add([]byte(`{"format_version":1,"asked":{"x{":["a{","}"]}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		l, err := parseLock(data)
+		l, err := ParseLock(data)
 		if err != nil {
 			return
 		}
@@ -396,7 +396,7 @@ func FuzzParseLock(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := parseLock(first)
+		again, err := ParseLock(first)
 		if err != nil {
 			t.Fatalf("%v in\n%s", err, first)
 		}

@@ -15,10 +15,12 @@ const (
 	Settings    = "settings"
 	Packages    = "packages"
 	Cmdline     = "command line"
-	Users       = "users"
+	Users       = "users"    // that a plan asks for
+	Accounts    = "accounts" // that a root has
 	Permissions = "permissions"
 	Files       = "files"
 	Artifacts   = "artifacts"
+	Documents   = "documents" // beside the artifacts
 )
 
 // Subject is one of the two that are compared.
@@ -158,14 +160,18 @@ func (s Side) section(name string) *Section {
 }
 
 func (r *ArchReport) compare(a, b Side) {
-	for _, name := range []string{Settings, Packages, Cmdline, Users, Permissions, Files, Artifacts} {
+	for _, name := range []string{Settings, Packages, Cmdline, Users, Accounts, Permissions, Files, Artifacts, Documents} {
 		one, two := a.section(name), b.section(name)
 		switch {
 		case one == nil && two == nil:
 		case one == nil || two == nil:
 			r.Unknown = append(r.Unknown, name)
 		default:
-			if changes := diffItems(one.Items, two.Items); changes != nil {
+			changes := diffItems(one.Items, two.Items)
+			if name == Settings { // one that only a side has is unknown to the other
+				changes = slices.DeleteFunc(changes, func(c Change) bool { return c.Kind != Changed })
+			}
+			if len(changes) > 0 {
 				r.Sections = append(r.Sections, SectionReport{name, changes})
 			}
 		}

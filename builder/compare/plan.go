@@ -9,6 +9,7 @@ import (
 	"github.com/powernode/bootsmith/builder"
 	"github.com/powernode/bootsmith/builder/source/apt"
 	"github.com/powernode/bootsmith/builder/spec"
+	"github.com/powernode/bootsmith/families"
 )
 
 // Lock returns what a lock tells.
@@ -30,7 +31,7 @@ func Plan(name string, p *builder.Plan) Subject {
 		settings := []Item{
 			setting("platform", p.Platform),
 			setting("revision", p.Revision),
-			setting("epoch", time.Unix(p.Epoch, 0).UTC().Format(time.RFC3339)),
+			setting("created", stamp(time.Unix(p.Epoch, 0))),
 			setting("families", strings.Join(p.Families, " ")),
 			setting("disk size", strconv.FormatInt(p.DiskSize, 10)),
 			setting("base URL", p.BaseURL),
@@ -40,13 +41,13 @@ func Plan(name string, p *builder.Plan) Subject {
 			setting("files of the initramfs", p.Boot.FilesDigest),
 			setting("Secure Boot certificate", p.Boot.CertificateSHA256),
 			setting("init", t.InitSHA256),
-			setting("bootsmith", p.Version),
-		}
-		if p.Persist != nil {
-			settings = append(settings, setting("persist partition", fmt.Sprintf("%s, %d bytes", p.Persist.Label, p.Persist.Size)))
+			setting("made by bootsmith", p.Version),
+			setting("definition", p.DefinitionSHA256),
+			setting("lock", p.LockSHA256),
+			setting("persist partition", persistText(p.Persist)),
 		}
 		s.Sides = append(s.Sides, Side{t.Arch, []Section{
-			{Settings, known(append(settings, sourceItems(t.Packages, t.Root, t.KernelDigest)...))},
+			{Settings, append(settings, sourceItems(t.Packages, t.Root, t.KernelDigest)...)},
 			{Packages, packageItems(t.Packages)},
 			{Cmdline, cmdlineItems(t.Cmdline)},
 			{Users, userItems(p.Users)},
@@ -59,36 +60,36 @@ func Plan(name string, p *builder.Plan) Subject {
 // setting is an item that has nothing but a value.
 func setting(name, value string) Item { return Item{name, []Field{{Name: "value", Value: value}}} }
 
-// known leaves out the settings that aren't there.
-func known(all []Item) []Item {
-	var kept []Item
-	for _, i := range all {
-		if i.Fields[0].Value != "" {
-			kept = append(kept, i)
-		}
+// persistText describes a partition; nil is none.
+func persistText(p *families.Persist) string {
+	if p == nil {
+		return ""
 	}
-	return kept
+	return fmt.Sprintf("%s, %d bytes", p.Label, p.Size)
 }
 
 // sourceItems tell the state of the package archive and of other sources.
 func sourceItems(p builder.Packages, root *builder.RootPin, kernel string) []Item {
-	var items []Item
-	release := func(suite string, date time.Time, sha256 string) {
-		items = append(items, Item{"suite " + suite, []Field{{Name: "released", Value: date.UTC().Format(time.RFC3339)}, {Name: "sha256", Value: sha256}}})
+	release := func(name, suite string, date time.Time, sha256 string) Item {
+		return Item{name, []Field{{Name: "value", Value: suite}, {Name: "released", Value: stamp(date)}, {Name: "sha256", Value: sha256}}}
 	}
-	if p.Suite != "" {
-		release(p.Suite, p.ReleaseDate, p.ReleaseSHA256)
-	}
+	items := []Item{release("suite", p.Suite, p.ReleaseDate, p.ReleaseSHA256), setting("kernel files", kernel)}
+	var others []string
 	for _, r := range p.Repositories {
-		release(r.Suite, r.Date, r.SHA256)
+		others = append(others, r.Suite+" of "+stamp(r.Date)+" "+r.SHA256)
 	}
-	if root != nil {
-		items = append(items, setting("root from "+root.Source, root.Digest))
+	items = append(items, setting("repositories", strings.Join(others, ", ")))
+	if root == nil {
+		root = &builder.RootPin{Source: "packages"}
 	}
-	if kernel != "" {
-		items = append(items, setting("kernel from files", kernel))
+	return append(items, Item{"root", []Field{{Name: "from", Value: root.Source}, {Name: "digest", Value: root.Digest}}})
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
 	}
-	return items
+	return t.UTC().Format(time.RFC3339)
 }
 
 func packageItems(p builder.Packages) []Item {

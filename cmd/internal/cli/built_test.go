@@ -30,11 +30,18 @@ func writeBuilt(t *testing.T) string {
 
 func writeBuiltArch(t *testing.T, dir string, a arch.Arch) {
 	t.Helper()
-	epoch := time.Date(2026, 11, 22, 10, 20, 30, 0, time.UTC)
-	parts := familiestest.New(t, a, epoch, map[string]string{
+	writeBuiltWith(t, dir, a, map[string]string{
 		"sbin/init":    "#!program for " + a.Name + strings.Repeat("\n", 5000),
 		"etc/hostname": "minimal\n",
 	})
+}
+
+// writeBuiltWith makes a build for one architecture, around a root with these
+// files.
+func writeBuiltWith(t *testing.T, dir string, a arch.Arch, files map[string]string) {
+	t.Helper()
+	epoch := time.Date(2026, 11, 22, 10, 20, 30, 0, time.UTC)
+	parts := familiestest.New(t, a, epoch, files)
 	in := families.Input{
 		Platform: "minimal", Arch: a, KernelVersion: "6.12-test",
 		Kernel: part(t, parts.Kernel), Initramfs: part(t, parts.Initramfs), RootImage: part(t, parts.RootImage), UKI: part(t, parts.UKI),

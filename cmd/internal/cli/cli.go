@@ -5,6 +5,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"time"
@@ -35,6 +36,7 @@ type Env struct {
 const (
 	ExitOK       = 0
 	ExitInternal = 1
+	ExitDiffer   = 1 // of diff --exit-code
 	ExitInput    = 2
 	ExitTool     = 3
 	ExitBuild    = 4
@@ -57,7 +59,7 @@ func Execute(ctx context.Context, env Env, root *cobra.Command, args []string) i
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
 	err := root.ExecuteContext(ctx)
-	if err != nil {
+	if err != nil && !errors.Is(err, errDiffer) {
 		printError(env, err)
 	}
 	return exitCode(err)
@@ -66,6 +68,9 @@ func Execute(ctx context.Context, env Env, root *cobra.Command, args []string) i
 func exitCode(err error) int {
 	if err == nil {
 		return ExitOK
+	}
+	if errors.Is(err, errDiffer) {
+		return ExitDiffer
 	}
 	switch fault.ClassOf(err) {
 	case fault.Input:
@@ -97,7 +102,7 @@ func newRoot(env Env) *cobra.Command {
 		Long:  longHelp,
 	}
 	root.AddCommand(
-		newBuild(env), newLock(env), newPlan(env), newValidate(env), newPublish(env), newNotify(env), newShip(env),
+		newBuild(env), newLock(env), newPlan(env), newValidate(env), newDiff(env), newPublish(env), newNotify(env), newShip(env),
 		newVerify(env), newInspect(env), newRun(env), newIngest(env),
 		newCache(env), newSchema(env), newVersion(env),
 	)
