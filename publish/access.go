@@ -77,7 +77,10 @@ func (a Access) repository(ref string) (*remote.Repository, error) {
 	client := &auth.Client{
 		Client: &http.Client{Transport: &retrier{base: a.transport(), wait: a.wait()}},
 		Header: http.Header{"User-Agent": {"bootsmith"}},
-		Cache:  auth.NewCache(),
+		// Gitea's challenge asks for another scope than ours. A cache by scope
+		// would miss, and every piece of a file be refused before it is sent
+		// again with the token.
+		Cache: auth.NewSingleContextCache(),
 	}
 	if local {
 		// A loopback registry's token service is on loopback, too.
