@@ -72,8 +72,10 @@ boot-server: deps-test init ## Boot the server platform to multi-user, log in, r
 REGISTRIES := $(STATE)/registries
 
 registries: deps-test build $(REGISTRIES)/distribution $(REGISTRIES)/gitea/gitea ## Publish to registries of four makers, and delete
-	$(BIN)/bootsmith build --file fixtures/platforms/minimal --output-dir $(REGISTRIES)/build --git-sha 0123456789abcdef0123456789abcdef01234567
-	BOOTSMITH_REGISTRIES=$(abspath $(REGISTRIES)) $(GO) test -count=1 -timeout 30m -tags registries -v -run '^Test(Registries|GiteaRefusals)$$' ./publish
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/bootsmith build --file fixtures/platforms/minimal --output-dir $(REGISTRIES)/build --git-sha 0123456789abcdef0123456789abcdef01234567
+	rm -rf $(REGISTRIES)/platform && cp -r fixtures/platforms/minimal $(REGISTRIES)/platform && echo changed >> $(REGISTRIES)/platform/overlay/etc/hostname
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/bootsmith build --file $(REGISTRIES)/platform --output-dir $(REGISTRIES)/changed --git-sha fedcba9876543210fedcba9876543210fedcba98
+	BOOTSMITH_REGISTRIES=$(abspath $(REGISTRIES)) $(GO) test -count=1 -timeout 30m -tags registries -v -run '^Test(Registries|GiteaRefusals|OneFileChange)$$' ./publish
 
 $(REGISTRIES)/distribution:
 	@mkdir -p $(@D)

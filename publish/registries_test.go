@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -45,6 +46,44 @@ func TestRegistries(t *testing.T) {
 			t.Run("mount", func(t *testing.T) { testMount(t, stack, r) })
 			t.Run("retention", func(t *testing.T) { testRetention(t, stack, r) })
 		})
+	}
+}
+
+// TestOneFileChange publishes a real build and then the same with one file of the
+// root changed, and counts the bytes that the second sends, by family. All
+// families but oci are whole files as layers, and whole files are sent.
+func TestOneFileChange(t *testing.T) {
+	stack := startStack(t, localstack.Config{})
+	r := &server{host: stack.Registry, owner: "acme"}
+	o, _ := optionsFor(t, stack, r, "changes")
+	publishBuild(t, filepath.Join(stateFolder(t), "build"), o)
+	o, way := optionsFor(t, stack, r, "changes")
+	var mu sync.Mutex
+	sent, all := map[string]int64{}, map[string]int64{}
+	o.Progress = func(e publish.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		parts := strings.SplitN(e.Name, "/", 3)
+		if len(parts) < 3 || e.Total == 0 || e.Kind == publish.Pushing {
+			return
+		}
+		all[parts[1]] += e.Total
+		if e.Kind == publish.Pushed {
+			sent[parts[1]] += e.Total
+		}
+	}
+	verifyAll(t, stack, r, publishBuild(t, filepath.Join(stateFolder(t), "changed"), o))
+	var files int64
+	for _, family := range allFamilies() {
+		t.Logf("%-14s %10d of %10d bytes", family, sent[family], all[family])
+		files += sent[family]
+	}
+	t.Logf("%d bytes of signatures and statements", way.blobBytes-files)
+	if sent["oci"] > all["oci"]/50 || sent["oci"] == 0 {
+		t.Errorf("the images sent %d of %d bytes", sent["oci"], all["oci"])
+	}
+	if sent["kernel-initrd"] > all["kernel-initrd"]*3/4 {
+		t.Errorf("kernel and initramfs were sent again: %d of %d bytes", sent["kernel-initrd"], all["kernel-initrd"])
 	}
 }
 
