@@ -95,6 +95,9 @@ func (b *targetBuild) signUKI(ctx context.Context, unsigned families.Blob) (fami
 	if signer == nil {
 		return unsigned, nil
 	}
+	if !signer.CanSign() {
+		return families.Blob{}, errNoKey()
+	}
 	return b.writePart("uki-signed.efi", func(w io.Writer) error {
 		f, err := os.Open(unsigned.Path)
 		if err != nil {
@@ -115,7 +118,7 @@ func checkSigner(c Config, f *spec.File, p *Plan) error {
 	switch {
 	case digest != p.Boot.CertificateSHA256:
 		return fmt.Errorf("preparing to sign for Secure Boot: the certificate has changed since the plan was made")
-	case digest == "" || c.SecureBoot.CanSign():
+	case digest == "" || c.SecureBoot.CanSign() || c.CacheFrom != nil:
 		return nil
 	}
 	stages, err := Stages(c, f, p)
@@ -123,8 +126,12 @@ func checkSigner(c Config, f *spec.File, p *Plan) error {
 		return err
 	}
 	if slices.ContainsFunc(stages, func(s StagePlan) bool { return strings.HasSuffix(s.Stage, "/uki") && s.Action == Build }) {
-		return fault.Inputf("preparing to sign for Secure Boot: there is a certificate, but no private key").
-			WithFix("give --secure-boot-key, set BOOTSMITH_SECURE_BOOT_KEY, or add secure_boot.key to the definition")
+		return errNoKey()
 	}
 	return nil
+}
+
+func errNoKey() error {
+	return fault.Inputf("preparing to sign for Secure Boot: there is a certificate, but no private key").
+		WithFix("give --secure-boot-key, set BOOTSMITH_SECURE_BOOT_KEY, or add secure_boot.key to the definition")
 }

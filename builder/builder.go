@@ -69,6 +69,9 @@ type Config struct {
 	SecureBoot *secureboot.Signer
 	// Cache keeps what stages make; nil: nothing is kept.
 	Cache *cache.Cache
+	// CacheFrom has further results, CacheTo is given those that were made or
+	// used; nil: none. They need Cache.
+	CacheFrom, CacheTo cache.Remote
 	// Program identifies the program: results of other ones are not taken from
 	// the cache. A digest of the executable is best.
 	Program string

@@ -23,6 +23,7 @@ type graph struct {
 
 	cache   *cache.Cache // nil: nothing is kept
 	program string       // whose results the cache's are
+	remote  remotes
 
 	stages []planner // all, in the order in which they were added
 }
@@ -33,6 +34,7 @@ func newGraph(ctx context.Context, c Config) *graph {
 	return &graph{
 		ctx: ctx, cancel: cancel, slots: make(chan struct{}, max(1, c.Jobs)), report: c.Report, now: c.Now,
 		cache: c.Cache, program: c.Program,
+		remote: remotes{from: c.CacheFrom, to: c.CacheTo, store: c.Store, slots: make(chan struct{}, remoteJobs)},
 	}
 }
 
@@ -136,6 +138,10 @@ type stage[T any] struct {
 	value  T
 	entry  *cache.Entry // that value was loaded from
 	looked bool         // in the cache
+	// local keeps the results from other machines; replace tells that what
+	// another machine has is no good.
+	local, replace bool
+	origin         string // where the result came from, "" for the cache here
 
 	action Action // that was predicted
 }
@@ -201,6 +207,10 @@ func (s *stage[T]) lookup() bool {
 		return false
 	}
 	e, err := s.g.cache.Get(id.key(s.g.program))
+	if errors.Is(err, fs.ErrNotExist) || cache.IsDamage(err) {
+		s.missed(err)
+		e, err = s.fetch(id.key(s.g.program))
+	}
 	if err != nil {
 		s.missed(err)
 		return false
@@ -248,7 +258,8 @@ func (s *stage[T]) reuse() bool {
 		return false
 	}
 	end := s.g.now()
-	s.g.report(Event{Time: end, Stage: s.name, State: Cached, Elapsed: end.Sub(start)})
+	s.g.report(Event{Time: end, Stage: s.name, State: Cached, Detail: s.origin, Elapsed: end.Sub(start)})
+	s.send(s.entry)
 	return true
 }
 

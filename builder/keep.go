@@ -32,7 +32,11 @@ func (s *stage[T]) save(value T) (T, error) {
 		return value, fault.Buildf("building %s: the files differ from those that the cache had, of which others have been used", s.name).
 			WithFix("build again with --no-cache")
 	}
-	return value, s.g.cache.Put(e)
+	if err := s.g.cache.Put(e); err != nil {
+		return value, err
+	}
+	s.send(e)
+	return value, nil
 }
 
 // sameResult tells whether two entries are of the same value and the same bytes.

@@ -69,7 +69,10 @@ func runOnce(ctx context.Context, c Config, f *spec.File, p *Plan, output string
 		}
 		built = append(built, m)
 	}
-	return built, publishFolders(p, work, output)
+	if err := publishFolders(p, work, output); err != nil {
+		return nil, err
+	}
+	return built, g.remote.failure()
 }
 
 // explain gives a failed build its class and names the usual outer causes.

@@ -80,6 +80,7 @@ func (b *targetBuild) addRoot(g *graph, s *targetStages) {
 	s.finished = newStage(g, b.stageName("finish-root"), needs(s.unpackRoot), func(ctx context.Context) (*tree.Tree, error) {
 		return b.finishRoot(ctx, s.unpackRoot.get())
 	}).keep(b.by(func(i identities) identity { return i.finishRoot }), trees)
+	s.finished.local = true // it has the contents of unpack-root, and is soon made
 	s.image = newStage(g, b.stageName("root-image"), needs(s.finished), func(ctx context.Context) (rootImage, error) {
 		return b.writeRootImage(ctx, s.finished.get())
 	}).keep(b.by(func(i identities) identity { return i.rootImage }), partKeeper[composefs.RootImage]{"root.img"})

@@ -53,26 +53,32 @@ func (c *Cache) Verify(digest string, size int64) error {
 
 // verify compares a blob of at least that size with its digest.
 func (c *Cache) verify(digest string, size int64) (int64, error) {
-	f, err := os.Open(c.blobFile(digest))
+	n, got, err := hashFile(c.blobFile(digest))
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, damaged("the cached file %s is missing", digest)
 	}
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close()
-	sum := sha256.New()
-	n, err := io.CopyBuffer(struct{ io.Writer }{sum}, struct{ io.Reader }{f}, make([]byte, copyBuffer))
-	if err != nil {
-		return 0, err
-	}
-	if got := hexOf(sum.Sum(nil)); got != digest || n < size {
+	if got != digest || n < size {
 		return n, damaged("the cached file %s is damaged: it has %d bytes with the SHA-256 digest %s", digest, n, got)
 	}
 	return n, nil
 }
 
 const copyBuffer = 256 << 10
+
+// hashFile returns a file's size and SHA-256 digest.
+func hashFile(name string) (size int64, digest string, err error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return 0, "", err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	size, err = io.CopyBuffer(struct{ io.Writer }{sum}, struct{ io.Reader }{f}, make([]byte, copyBuffer))
+	return size, hexOf(sum.Sum(nil)), err
+}
 
 // KeepBytes makes a blob of bytes and returns its digest.
 func (c *Cache) KeepBytes(data []byte) (string, error) {
