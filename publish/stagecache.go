@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/errdef"
@@ -132,7 +133,7 @@ func (s StageCache) Push(ctx context.Context, key string, files []cache.RemoteFi
 		return err
 	}
 	claims := []claim{{predicateType: PredicateSignature, statement: statement}}
-	if _, err := a.attest(ctx, m.desc, "", key, claims); err != nil {
+	if _, err := a.attest(ctx, m.desc, stamp(time.Unix(0, 0)), key, claims); err != nil {
 		return err
 	}
 	return p.manifest(ctx, m, key, key)

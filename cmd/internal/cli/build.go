@@ -96,7 +96,7 @@ func (p planFlags) plan(ctx context.Context, env Env, use func(*spec.File, build
 	if err != nil {
 		return err
 	}
-	closeCache, err := p.stages.open(ctx, env, p.cache, &config)
+	closeCache, err := p.stages.open(ctx, env, p.inputFlags, &config)
 	if err != nil {
 		return err
 	}
@@ -123,6 +123,7 @@ func (b *buildFlags) register(c *cobra.Command) {
 	b.planFlags.register(c)
 	f := c.Flags()
 	f.StringVarP(&b.output, "output-dir", "o", "build", "folder for <arch>/<family>/…")
+	b.stages.registerRemotes(f)
 	f.IntVarP(&b.jobs, "jobs", "j", runtime.NumCPU(), "stages to run at a time")
 }
 

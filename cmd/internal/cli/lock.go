@@ -60,7 +60,7 @@ func runLock(ctx context.Context, env Env, flags lockFlags, names []string) (err
 	if err != nil {
 		return err
 	}
-	closeCache, err := stageFlags{none: true}.open(ctx, env, flags.cache, &config)
+	closeCache, err := stageFlags{none: true}.open(ctx, env, flags.inputFlags, &config)
 	if err != nil {
 		return err
 	}

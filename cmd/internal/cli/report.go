@@ -75,7 +75,7 @@ func eventLine(e builder.Event) string {
 	case builder.Finished:
 		return fmt.Sprintf("%-28s %7.2fs  %s", e.Stage, e.Elapsed.Round(10*time.Millisecond).Seconds(), e.Detail)
 	case builder.Cached:
-		return fmt.Sprintf("%-28s %7.2fs  cached", e.Stage, e.Elapsed.Round(10*time.Millisecond).Seconds())
+		return fmt.Sprintf("%-28s %7.2fs  %s", e.Stage, e.Elapsed.Round(10*time.Millisecond).Seconds(), strings.TrimSpace("cached "+e.Detail))
 	case builder.Progress:
 		return fmt.Sprintf("%-28s           %s", e.Stage, e.Detail)
 	case builder.Failed:

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -15,12 +16,17 @@ import (
 	"github.com/powernode/bootsmith/builder/cache"
 	"github.com/powernode/bootsmith/builder/fault"
 	"github.com/powernode/bootsmith/builder/spec"
+	"github.com/powernode/bootsmith/publish"
 )
 
 // stageFlags say how the results of stages are cached.
 type stageFlags struct {
 	none bool
 	size string
+
+	from, to                                   string
+	identity, issuer, publicKey                string
+	key, tokenFile, signingConfig, trustedRoot string
 }
 
 func (s *stageFlags) register(f *pflag.FlagSet) {
@@ -28,15 +34,30 @@ func (s *stageFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&s.size, "cache-size", "", "after the build, prune the cache to this size, such as 20GiB (default: any size)")
 }
 
+func (s *stageFlags) registerRemotes(f *pflag.FlagSet) {
+	f.StringVar(&s.from, "cache-from", "", "repository of a registry with results of stages, signed; what can't be believed is built")
+	f.StringVar(&s.to, "cache-to", "", "repository that is given the results of stages, signed")
+	f.StringVar(&s.identity, "cache-identity-regexp", "", "with --cache-from: who may sign results, a pattern for the certificate's subject")
+	f.StringVar(&s.issuer, "cache-issuer-regexp", "", "with --cache-from: pattern for the issuer of the signer's identity token")
+	f.StringVar(&s.publicKey, "cache-public-key", "", "with --cache-from: public key (PEM) of who signs results with a key, instead of the patterns")
+	f.StringVar(&s.key, "cache-key", "", "with --cache-to: sign with this private key (PEM, P-256) instead of an identity")
+	f.StringVar(&s.tokenFile, "cache-identity-token-file", "", "with --cache-to: file with the identity token (default: the sources of publish)")
+	f.StringVar(&s.signingConfig, "cache-signing-config", "", "with --cache-to: Sigstore signing_config.json (default: "+SigningConfigVariable+")")
+	f.StringVar(&s.trustedRoot, "cache-trusted-root", "", "Sigstore trusted_root.json for results of stages (default: "+TrustedRootVariable+")")
+}
+
 // open gives a configuration its cache, which the returned function closes and
 // prunes.
-func (s stageFlags) open(ctx context.Context, env Env, folder string, c *builder.Config) (func() error, error) {
+func (s stageFlags) open(ctx context.Context, env Env, in inputFlags, c *builder.Config) (func() error, error) {
 	limits, err := parseLimits(s.size, "--cache-size")
 	if err != nil {
 		return nil, err
 	}
-	dir, err := cacheDir(env, folder)
+	dir, err := cacheDir(env, in.cache)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.addRemotes(env, in, c); err != nil {
 		return nil, err
 	}
 	opened, err := cache.Open(ctx, dir, env.Now)
@@ -59,6 +80,40 @@ func (s stageFlags) open(ctx context.Context, env Env, folder string, c *builder
 		}
 		return err
 	}, nil
+}
+
+// addRemotes gives a configuration the repositories to take results from and to
+// give them to.
+func (s stageFlags) addRemotes(env Env, in inputFlags, c *builder.Config) error {
+	if (s.from != "" || s.to != "") && s.none {
+		return fault.Inputf("reading --no-cache: another place for results is named").WithFix("leave --no-cache out")
+	}
+	if (s.from != "" || s.to != "") && in.offline {
+		return fault.Inputf("reading --offline: a registry for results is named").WithFix("leave --offline, or --cache-from and --cache-to, out")
+	}
+	if s.from != "" {
+		access, err := in.registry.access(env, s.from)
+		if err != nil {
+			return err
+		}
+		policy, err := newPolicy(env, verifyFlags{identity: s.identity, issuer: s.issuer, key: s.publicKey, trustedRoot: s.trustedRoot})
+		if err != nil {
+			return fmt.Errorf("preparing --cache-from: %w", err)
+		}
+		c.CacheFrom = publish.StageCache{Repository: strings.TrimSuffix(s.from, "/"), Access: access, Policy: policy}
+	}
+	if s.to != "" {
+		access, err := in.registry.access(env, s.to)
+		if err != nil {
+			return err
+		}
+		signer, err := newSigner(env, publishFlags{key: s.key, tokenFile: s.tokenFile, signingConfig: s.signingConfig, trustedRoot: s.trustedRoot})
+		if err != nil {
+			return fmt.Errorf("preparing --cache-to: %w", err)
+		}
+		c.CacheTo = publish.StageCache{Repository: strings.TrimSuffix(s.to, "/"), Access: access, Signer: signer}
+	}
+	return nil
 }
 
 // parseLimits reads what a cache may hold; flag is the name of the size's flag.

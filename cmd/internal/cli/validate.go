@@ -34,7 +34,7 @@ func runValidate(ctx context.Context, env Env, flags planFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	closeCache, err := stageFlags{none: true}.open(ctx, env, flags.cache, &config)
+	closeCache, err := stageFlags{none: true}.open(ctx, env, flags.inputFlags, &config)
 	if err != nil {
 		return err
 	}
