@@ -57,15 +57,12 @@ func loadCA(k keyring) (authority, error) {
 
 // newFulcio returns Fulcio's HTTP API, v1 for cosign 2 and v2 for everyone
 // else. The gRPC server is called in process, without a listener.
-func newFulcio(ctx context.Context, a authority, ctlog *ctclient.LogClient, i *issuer) (http.Handler, error) {
+func newFulcio(ctx context.Context, a authority, ctlog *ctclient.LogClient, i *issuer, pool identity.IssuerPool) (http.Handler, error) {
 	algorithms, err := signature.NewAlgorithmRegistryConfig(clientAlgorithms())
 	if err != nil {
 		return nil, fmt.Errorf("configuring Fulcio's algorithms: %w", err)
 	}
 	cfg := fulcioConfig(i)
-	pool := identity.IssuerPool{trustedIssuer{name: i.name, verifier: oidc.NewVerifier(i.name,
-		&oidc.StaticKeySet{PublicKeys: []crypto.PublicKey{i.key.Public()}},
-		&oidc.Config{ClientID: Audience, Now: i.now})}}
 	server := fulcio.NewGRPCCAServer(ctlog,
 		&baseca.BaseCA{SignerWithChain: &ca.SignerCerts{Signer: a.key, Certs: a.chain}}, algorithms, pool)
 
@@ -80,6 +77,25 @@ func newFulcio(ctx context.Context, a authority, ctlog *ctclient.LogClient, i *i
 		// Upstream does this in a gRPC interceptor, which in-process calls skip.
 		mux.ServeHTTP(w, r.WithContext(config.With(r.Context(), cfg)))
 	}), nil
+}
+
+// issuers returns whose tokens Fulcio takes: the stack's own, or those that are
+// configured in its place.
+func issuers(ctx context.Context, c Config, own *issuer) (identity.IssuerPool, error) {
+	if len(c.Issuers) == 0 {
+		return identity.IssuerPool{trustedIssuer{name: own.name, verifier: oidc.NewVerifier(own.name,
+			&oidc.StaticKeySet{PublicKeys: []crypto.PublicKey{own.key.Public()}},
+			&oidc.Config{ClientID: Audience, Now: own.now})}}, nil
+	}
+	var pool identity.IssuerPool
+	for _, o := range c.Issuers {
+		e, err := newExternal(ctx, o, c)
+		if err != nil {
+			return nil, err
+		}
+		pool = append(pool, e)
+	}
+	return pool, nil
 }
 
 // fulcioConfig is of type ci-provider: github-workflow would write github.com

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -34,9 +35,10 @@ var silenceUpstream = sync.OnceFunc(func() {
 	klog.SetLogger(logr.Discard())
 })
 
-// listen opens a loopback address. With port 0 it prefers the port of the last
-// start, so that references to the registry keep working.
-func listen(addr string, state stateDir) (net.Listener, error) {
+// listen opens an address, which must be a loopback one unless any is allowed.
+// With port 0 it prefers the port of the last start, so that references to the
+// registry keep working.
+func listen(addr string, state stateDir, any bool) (net.Listener, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, fault.Inputf("parsing address %q: %w", addr, err)
@@ -44,9 +46,9 @@ func listen(addr string, state stateDir) (net.Listener, error) {
 	if host == "localhost" {
 		host = "127.0.0.1"
 	}
-	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-		return nil, fault.Inputf("listening on %q: the local stack serves loopback addresses only", addr).
-			WithFix("use 127.0.0.1:PORT")
+	if ip := net.ParseIP(host); ip == nil || !any && !ip.IsLoopback() {
+		return nil, fault.Inputf("listening on %q: the local stack serves loopback addresses only, as long as it certifies whoever asks", addr).
+			WithFix("use 127.0.0.1:PORT, or name an OIDC issuer")
 	}
 	if port == "0" || port == "" {
 		port = "0"
@@ -120,17 +122,33 @@ func (f *freshConns) close() {
 	}
 }
 
-// localOnly refuses requests for a host name that is not local. A web page can
-// point a name of its own at 127.0.0.1, but then that name is in the request.
-// Numeric addresses pass: virtual machines reach the host's loopback by one.
-func localOnly(next http.Handler) http.Handler {
+// hostOf returns the host name of a URL, "" when it has none.
+func hostOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
+// isLoopbackName tells whether a host name or address is this machine's own.
+func isLoopbackName(host string) bool {
+	name := strings.TrimSuffix(strings.ToLower(host), ".")
+	return net.ParseIP(name).IsLoopback() || name == "localhost" || strings.HasSuffix(name, ".localhost")
+}
+
+// localOnly refuses requests for a host name that is neither local nor the public
+// one. A web page can point a name of its own at 127.0.0.1, but then that name is
+// in the request. Numeric addresses pass: virtual machines reach the host's
+// loopback by one.
+func localOnly(next http.Handler, public string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host
 		if h, _, err := net.SplitHostPort(host); err == nil {
 			host = h
 		}
-		name := strings.TrimSuffix(strings.ToLower(host), ".")
-		if net.ParseIP(strings.Trim(host, "[]")) == nil && name != "localhost" && !strings.HasSuffix(name, ".localhost") {
+		host = strings.Trim(host, "[]")
+		if net.ParseIP(host) == nil && !isLoopbackName(host) && (public == "" || !strings.EqualFold(host, public)) {
 			http.Error(w, fmt.Sprintf("this server does not serve %q", host), http.StatusMisdirectedRequest)
 			return
 		}
@@ -150,12 +168,12 @@ func api(next http.Handler) http.Handler {
 // writeClientFiles writes what clients are pointed at: the two JSON files for
 // sigstore-go and cosign 3, and the SCT key for cosign 2, which takes that one
 // and the chains fulcio.pem and tsa.pem through its environment.
-func writeClientFiles(state stateDir, url string, a authority, s *sctSigner, t *tsa, r *rekor) error {
+func writeClientFiles(state stateDir, url string, issuers []string, a authority, s *sctSigner, t *tsa, r *rekor) error {
 	trusted, err := trustedRoot(a, s, t, r)
 	if err != nil {
 		return err
 	}
-	signing, err := signingConfig(url, a)
+	signing, err := signingConfig(url, a, issuers)
 	if err != nil {
 		return err
 	}

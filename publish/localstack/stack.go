@@ -26,10 +26,22 @@ import (
 type Config struct {
 	// Dir holds keys and state. It is created, and belongs to one stack at a time.
 	Dir string
-	// Addr is a loopback address, by default "127.0.0.1:0". Port 0 stands for
-	// the port of the last start if it is free, else for any free one; another
-	// port is used or Start fails.
+	// Addr is the address to listen on, by default "127.0.0.1:0"; without Issuers,
+	// it must be a loopback one. Port 0 stands for the port of the last start if it
+	// is free, else for any free one; another port is used or Start fails.
 	Addr string
+	// PublicURL is where clients reach the stack, for signing_config.json: that of
+	// a proxy with TLS in front of it. Requests for its host are answered, too. By
+	// default it is the address itself.
+	PublicURL string
+	// Issuers, when there are any, are the only ones whose tokens Fulcio takes.
+	// Then neither the stack's own issuer, which gives tokens to whoever has its
+	// bearer token, nor its registry, which takes everything from everybody, is
+	// served.
+	Issuers []OIDCIssuer
+	// IssuerTransport sends the requests to Issuers; nil means
+	// http.DefaultTransport.
+	IssuerTransport http.RoundTripper
 	// Server is the URL of the CI server that identities begin with, by default
 	// "https://gitea.example.org". Nothing is ever sent there.
 	Server string
@@ -53,13 +65,14 @@ type Config struct {
 // Stack is a running stack. Its fields do not change.
 type Stack struct {
 	URL      string // "http://127.0.0.1:PORT"
-	Registry string // "127.0.0.1:PORT", plain HTTP
+	Registry string // "127.0.0.1:PORT", plain HTTP; empty with Config.Issuers
 
 	TrustedRootPath   string // trusted_root.json in Dir
 	SigningConfigPath string // signing_config.json in Dir
 
 	// ActionsTokenURL and ActionsToken are values for
-	// ACTIONS_ID_TOKEN_REQUEST_URL and ACTIONS_ID_TOKEN_REQUEST_TOKEN.
+	// ACTIONS_ID_TOKEN_REQUEST_URL and ACTIONS_ID_TOKEN_REQUEST_TOKEN. These two
+	// and the next are empty with Config.Issuers.
 	ActionsTokenURL, ActionsToken string
 
 	// Identity and Issuer are what certificates for the default identity carry.
@@ -115,6 +128,12 @@ func Start(ctx context.Context, c Config) (*Stack, error) {
 	if u, err := url.Parse(c.Server); err != nil || u.Host == "" {
 		return nil, fault.Inputf("starting the local stack: %q is not a server URL", c.Server)
 	}
+	if u, err := url.Parse(c.PublicURL); c.PublicURL != "" && (err != nil || u.Host == "") {
+		return nil, fault.Inputf("starting the local stack: %q is not a URL", c.PublicURL)
+	}
+	if c.PublicURL != "" && len(c.Issuers) == 0 {
+		return nil, fault.Inputf("starting the local stack for %q: by itself it certifies whoever asks", c.PublicURL).WithFix("name an OIDC issuer")
+	}
 	silenceUpstream()
 	state, lock, err := openState(c.Dir)
 	if err != nil {
@@ -132,19 +151,25 @@ func Start(ctx context.Context, c Config) (*Stack, error) {
 }
 
 func (s *Stack) start(ctx context.Context, c Config, state stateDir) error {
-	listener, err := listen(c.Addr, state)
+	listener, err := listen(c.Addr, state, len(c.Issuers) > 0)
 	if err != nil {
 		return err
 	}
-	s.Registry = listener.Addr().String()
-	s.URL = "http://" + s.Registry
+	s.URL = "http://" + listener.Addr().String()
+	if len(c.Issuers) == 0 {
+		s.Registry = listener.Addr().String()
+	}
+	public := s.URL
+	if c.PublicURL != "" {
+		public = strings.TrimRight(c.PublicURL, "/")
+	}
 	mux := http.NewServeMux()
-	if err := s.assemble(ctx, c, state, mux); err != nil {
+	if err := s.assemble(ctx, c, state, mux, public); err != nil {
 		listener.Close()
 		return err
 	}
 	s.server = &http.Server{
-		Handler:           localOnly(mux),
+		Handler:           localOnly(mux, hostOf(c.PublicURL)),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    64 << 10,
@@ -162,7 +187,7 @@ func (s *Stack) start(ctx context.Context, c Config, state stateDir) error {
 }
 
 // assemble makes the parts, connects them and writes the two client files.
-func (s *Stack) assemble(ctx context.Context, c Config, state stateDir, mux *http.ServeMux) error {
+func (s *Stack) assemble(ctx context.Context, c Config, state stateDir, mux *http.ServeMux, public string) error {
 	k := keyring{state: state, now: c.Now, rand: c.Rand}
 	ca, err := loadCA(k)
 	if err != nil {
@@ -190,18 +215,36 @@ func (s *Stack) assemble(ctx context.Context, c Config, state stateDir, mux *htt
 	if err != nil {
 		return err
 	}
-	fulcio, err := newFulcio(ctx, ca, ctlog, s.issuer)
+	pool, err := issuers(ctx, c, s.issuer)
 	if err != nil {
 		return err
 	}
-	mux.Handle("/v2/", s.registry)
+	fulcio, err := newFulcio(ctx, ca, ctlog, s.issuer, pool)
+	if err != nil {
+		return err
+	}
 	mux.Handle("/fulcio/", api(http.StripPrefix("/fulcio", fulcio)))
-	s.issuer.routes(mux)
+	if len(c.Issuers) == 0 {
+		mux.Handle("/v2/", s.registry)
+		s.issuer.routes(mux)
+	}
 	stamps.routes(mux, api)
 	s.rekor.routes(mux, api)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
-	s.describe(state)
-	return writeClientFiles(state, s.URL, ca, scts, stamps, s.rekor)
+	s.describe(state, len(c.Issuers) == 0)
+	return writeClientFiles(state, public, issuerURLs(c, public), ca, scts, stamps, s.rekor)
+}
+
+// issuerURLs says where clients get tokens.
+func issuerURLs(c Config, public string) []string {
+	if len(c.Issuers) == 0 {
+		return []string{public + "/oidc"}
+	}
+	var urls []string
+	for _, i := range c.Issuers {
+		urls = append(urls, i.URL)
+	}
+	return urls
 }
 
 func loadIssuer(k keyring, c Config, base string) (*issuer, error) {
@@ -224,9 +267,12 @@ func loadIssuer(k keyring, c Config, base string) (*issuer, error) {
 	}, nil
 }
 
-func (s *Stack) describe(state stateDir) {
+func (s *Stack) describe(state stateDir, own bool) {
 	s.TrustedRootPath = state.path("trusted_root.json")
 	s.SigningConfigPath = state.path("signing_config.json")
+	if !own {
+		return
+	}
 	// With a query, as on GitHub and Forgejo: clients must add theirs to it.
 	s.ActionsTokenURL = s.URL + "/oidc/actions/token?api-version=2.0"
 	s.ActionsToken = s.issuer.bearer

@@ -45,17 +45,20 @@ func trustedRoot(a authority, s *sctSigner, t *tsa, r *rekor) ([]byte, error) {
 	return stableJSON(out)
 }
 
-// signingConfig returns signing_config.json, version 0.2.
-func signingConfig(url string, a authority) ([]byte, error) {
-	service := func(path string, version uint32) []root.Service {
-		return []root.Service{{
-			URL: url + path, MajorAPIVersion: version, Operator: "localhost",
-			ValidityPeriodStart: validFrom(a.chain),
-		}}
+// signingConfig returns signing_config.json, version 0.2, for services below a URL
+// and the issuers of tokens.
+func signingConfig(url string, a authority, issuers []string) ([]byte, error) {
+	at := func(url string, version uint32) root.Service {
+		return root.Service{URL: url, MajorAPIVersion: version, Operator: "localhost", ValidityPeriodStart: validFrom(a.chain)}
+	}
+	service := func(path string, version uint32) []root.Service { return []root.Service{at(url+path, version)} }
+	var oidc []root.Service
+	for _, i := range issuers {
+		oidc = append(oidc, at(i, 1))
 	}
 	one := root.ServiceConfiguration{Selector: pbtrust.ServiceSelector_ANY}
 	sc, err := root.NewSigningConfig(root.SigningConfigMediaType02,
-		service("/fulcio", 1), service("/oidc", 1),
+		service("/fulcio", 1), oidc,
 		service("/rekor", 2), one, service("/tsa/api/v1/timestamp", 1), one)
 	if err != nil {
 		return nil, fmt.Errorf("building the signing configuration: %w", err)
