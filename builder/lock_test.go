@@ -230,6 +230,30 @@ func TestLockRefuses(t *testing.T) {
 	}
 }
 
+func TestCheckDowngrade(t *testing.T) {
+	at := func(minute int) time.Time { return apttest.Epoch().Add(time.Duration(minute) * time.Minute) }
+	packages := func(date int, further ...apt.Release) Packages {
+		return Packages{Suite: "test", ReleaseDate: at(date), Repositories: further}
+	}
+	for name, x := range map[string]struct {
+		locked, found Packages
+		want          string
+	}{
+		"newer":             {packages(1), packages(2), ""},
+		"same":              {packages(1), packages(1), ""},
+		"older":             {packages(2), packages(1), `suite "test"`},
+		"further suite":     {packages(1, apt.Release{Suite: "extra", Date: at(5)}), packages(2, apt.Release{Suite: "extra", Date: at(4)}), `suite "extra"`},
+		"another suite":     {packages(1, apt.Release{Suite: "extra", Date: at(5)}), packages(2, apt.Release{Suite: "other", Date: at(4)}), ""},
+		"one suite fewer":   {packages(1, apt.Release{Suite: "extra", Date: at(5)}), packages(1), ""},
+		"one suite further": {packages(1), packages(1, apt.Release{Suite: "extra", Date: at(0)}), ""},
+	} {
+		err := checkDowngrade(x.locked, x.found)
+		if (err == nil) != (x.want == "") || err != nil && (!strings.Contains(err.Error(), x.want) || fault.ClassOf(err) != fault.Input) {
+			t.Errorf("%s: %v, want %q", name, err, x.want)
+		}
+	}
+}
+
 func TestDrift(t *testing.T) {
 	const base = "name: demo\narchitectures: [amd64]\nroot:\n  packages: {suite: test, include: [app]}\nkernel: {package: linux-image-test}\n"
 	for name, x := range map[string]struct {

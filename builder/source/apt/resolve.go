@@ -79,7 +79,7 @@ func (a *Archive) resolveKeeping(ix *index, suites string, req Request, kept kee
 		if r.chosen[e.name] != nil {
 			continue // in the version that was asked for
 		}
-		if err := r.choose(e); err != nil {
+		if err := r.choose(r.keep.first(ix.versions(e.name))[0]); err != nil {
 			return nil, err
 		}
 	}

@@ -185,6 +185,15 @@ func TestKeep(t *testing.T) {
 	}
 }
 
+// Packages that are taken for what they are stay, too.
+func TestKeepEssential(t *testing.T) {
+	a := archiveOf(t, packages("e 1 Essential: yes\ne 2 Essential: yes\np 1 Priority: required\np 2 Priority: required"))
+	all, err := a.ResolveEach(t.Context(), []Request{{Essential: true, Priorities: []string{"required"}, Keep: keepOf(t, a, "e=1 p=1")}})
+	if err != nil || len(all[0].Packages) != 2 || all[0].Packages[0].Version != "1" || all[0].Packages[1].Version != "1" {
+		t.Errorf("%v %+v", err, all)
+	}
+}
+
 // keepOf returns packages "name=version" as the archive has them, or had them.
 func keepOf(t *testing.T, a *Archive, list string) []Package {
 	t.Helper()

@@ -43,7 +43,7 @@ func (c Cache) open(ctx context.Context, digest v1.Hash, limit int64, next func(
 		return nil, fmt.Errorf("reading the cache: %w", err)
 	}
 	if c.Next == nil {
-		return nil, fault.Inputf("fetching %s: it is not in the cache, and the build is offline", digest).WithFix("build once without --offline")
+		return nil, fault.Inputf("fetching %s: it is not in the cache, and the build is offline", digest).WithFix("build once without --offline, or run bootsmith lock --fetch")
 	}
 	if err := c.fetch(ctx, name, digest, limit, next); err != nil {
 		return nil, err

@@ -440,6 +440,26 @@ func TestCache(t *testing.T) {
 	}
 }
 
+// What was fetched can be read without the registry.
+func TestFetch(t *testing.T) {
+	l := newLayout(t)
+	i := l.list(l.image("amd64", gzipped, layerOf(t, file("x", 600)), layerOf(t, file("y", 5))), l.image("arm64", plain, layerOf(t)))
+	cached := Cache{Dir: filepath.Join(t.TempDir(), "images"), Next: i.Blobs}
+	i.Blobs = cached
+	pin, err := i.Pin(t.Context(), nil, 0)
+	must(t, err)
+	must(t, i.Fetch(t.Context(), pin))
+	i.Blobs = Cache{Dir: cached.Dir}
+	got, err := read(t, i)
+	must(t, err)
+	if paths(got) != "x y" {
+		t.Errorf("the root holds %q", paths(got))
+	}
+	if err := i.Fetch(t.Context(), "sha256:"+strings.Repeat("0", 64)); fault.ClassOf(err) != fault.Input || !strings.Contains(err.Error(), "it is "+pin+" now") {
+		t.Errorf("another image: %v", err)
+	}
+}
+
 // endless is a registry that doesn't stop to send.
 type endless struct{ Blobs }
 

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -136,8 +137,8 @@ func TestLockedBuildOfAnotherDefinition(t *testing.T) {
 	}
 }
 
-// What is locked and fetched needs no network and no keyring; what isn't in the
-// cache is named, with what to do.
+// What is locked and fetched needs no network, no mirror and no keyring; what
+// isn't in the cache is named, with what to do.
 func TestFetchedLockIsEnough(t *testing.T) {
 	b := newLockBench(t)
 	if code, _, log := b.run(t, "lock", "--fetch"); code != 0 {
@@ -146,6 +147,7 @@ func TestFetchedLockIsEnough(t *testing.T) {
 	if err := os.Remove(filepath.Join(b.dir, "archive.gpg")); err != nil {
 		t.Fatal(err)
 	}
+	b.args = slices.DeleteFunc(b.args, func(arg string) bool { return arg == "--mirror" || strings.HasPrefix(arg, "http:") })
 	b.repo.Requests()
 	offline := func() string {
 		// The packages hold no kernel: that is as far as it gets.
@@ -166,6 +168,10 @@ func TestFetchedLockIsEnough(t *testing.T) {
 	}
 	if log := offline(); !strings.Contains(log, `fetching package "`) || !strings.Contains(log, "offline, and it is not in the cache; build once with the network, or run bootsmith lock --fetch") {
 		t.Error(log)
+	}
+	b.define(t, "tool")
+	if code, _, log := b.run(t, "plan", "--offline"); code != ExitInput || !strings.Contains(log, "choosing a mirror: none is configured") {
+		t.Errorf("without a lock that fits: %d %s", code, log)
 	}
 }
 
