@@ -69,7 +69,7 @@ func TestShells(t *testing.T) {
 	if err := makeShells(t.Context(), r, input(t)); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, r, files{"etc/shells": "# /etc/shells: valid login shells\n/bin/sh\n/usr/bin/sh\n/bin/zsh\n/usr/bin/zsh\n"})
+	expect(t, r, files{"etc/shells": "# /etc/shells: valid login shells\n/bin/sh\n/usr/bin/sh\n/usr/bin/zsh\n"})
 }
 
 func TestDefaults(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/powernode/bootsmith/builder/tree"
 )
 
 // defaults are configuration files that packages ship in /usr/share and install
@@ -29,6 +31,14 @@ var empty = []struct {
 	{"var/log/wtmp", "usr/share/base-files", owned{0o664, 0, utmpGID}},
 	{"var/log/btmp", "usr/share/base-files", owned{0o660, 0, utmpGID}},
 	{"var/log/lastlog", "usr/share/base-files", owned{0o664, 0, utmpGID}},
+}
+
+// modes are files whose mode scripts set.
+var modes = []struct {
+	name string
+	mode uint32
+}{
+	{"etc/sudoers", 0o440},
 }
 
 // utmpGID is the static group that records logins (base-passwd).
@@ -56,11 +66,16 @@ func installDefaults(_ context.Context, r *root, _ Input) error {
 			return err
 		}
 	}
+	for _, m := range modes {
+		if n, err := r.tree.Lookup(m.name); err == nil && n.Inode.IsRegular() {
+			n.Inode.Mode = tree.TypeRegular | m.mode
+		}
+	}
 	return nil
 }
 
 // makeShells lists the login shells, as update-shells(8) does: those that
-// debianutils ships, and what packages add to it, each with and without /usr.
+// debianutils ships, and what packages add to it, each also where it really is.
 func makeShells(_ context.Context, r *root, _ Input) error {
 	const dir = "usr/share/debianutils"
 	files := []string{path.Join(dir, "shells")}
@@ -78,7 +93,7 @@ func makeShells(_ context.Context, r *root, _ Input) error {
 				continue
 			}
 			short := strings.TrimPrefix(l, "/usr")
-			for _, shell := range []string{short, "/usr" + short} {
+			for _, shell := range []string{l, "/usr" + short} {
 				if !slices.Contains(list, shell) && r.has(shell) {
 					list = append(list, shell)
 				}

@@ -28,15 +28,15 @@ func TestRunDoesNothingWithoutData(t *testing.T) {
 func debian() files {
 	return files{
 		"home/": "", "root/": "", "var/run/": "", "var/lock/": "",
-		"usr/share/base-files/profile":            "profile\n",
-		"usr/share/base-passwd/passwd.master":     "root:*:0:0:root:/root:/bin/bash\n",
-		"usr/share/base-passwd/group.master":      "root:*:0:\nshadow:*:42:\n",
-		"usr/lib/sysusers.d/a.conf":               "u alice-d - \"A daemon\"\n",
-		"usr/lib/systemd/system/a.service":        "[Install]\nWantedBy=multi-user.target\n",
-		"usr/lib/systemd/system-preset/90.preset": "enable a.service\n",
-		"usr/lib/systemd/systemd":                 "ELF",
-		"etc/ld.so.conf":                          "/usr/local/lib\n",
-		"usr/share/libc-bin/nsswitch.conf":        "passwd: files\nhosts: files dns\n",
+		"usr/share/base-files/profile":        "profile\n",
+		"usr/share/base-passwd/passwd.master": "root:*:0:0:root:/root:/bin/bash\n",
+		"usr/share/base-passwd/group.master":  "root:*:0:\nshadow:*:42:\n",
+		"usr/lib/sysusers.d/a.conf":           "u alice-d - \"A daemon\"\n",
+		"usr/lib/systemd/system/a.service":    "[Install]\nWantedBy=multi-user.target\n",
+		"etc/systemd/system-preset/90.preset": "enable a.service\n",
+		"usr/lib/systemd/systemd":             "ELF",
+		"etc/ld.so.conf":                      "/usr/local/lib\n",
+		"usr/share/libc-bin/nsswitch.conf":    "passwd: files\nhosts: files dns\n",
 	}
 }
 

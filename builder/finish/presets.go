@@ -7,11 +7,10 @@ import (
 	"strings"
 )
 
-// followPresets enables and disables the units that a preset in /etc names, as
-// systemctl's preset does.
+// followPresets enables and disables the units that the definition's presets
+// name, as systemctl's preset does.
 func (r *root) followPresets() error {
 	for _, s := range scopes {
-		s.presets = s.presets[:1]
 		rules, err := r.presetRules(s)
 		if err != nil {
 			return err

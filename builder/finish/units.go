@@ -23,21 +23,21 @@ type scope struct {
 var scopes = []scope{
 	{
 		units:   []string{"etc/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system"},
-		presets: []string{"etc/systemd/system-preset", "usr/local/lib/systemd/system-preset", "usr/lib/systemd/system-preset"},
+		presets: []string{"etc/systemd/system-preset", "usr/local/lib/systemd/system-preset"},
 		links:   "etc/systemd/system",
 	},
 	{
 		units:   []string{"etc/systemd/user", "usr/local/lib/systemd/user", "usr/lib/systemd/user"},
-		presets: []string{"etc/systemd/user-preset", "usr/local/lib/systemd/user-preset", "usr/lib/systemd/user-preset"},
+		presets: []string{"etc/systemd/user-preset", "usr/local/lib/systemd/user-preset"},
 		links:   "etc/systemd/user", option: "--user",
 	},
 }
 
-// enableUnits makes the symlinks that `systemctl preset-all` makes. A unit that
-// no preset names (systemd.preset(5)) is enabled when its package's postinst
-// enables it; others are not: Debian's policy is in its packages. Where scripts
-// have run, only the presets in /etc are left to follow, which the definition
-// laid over the root since.
+// enableUnits makes the symlinks that `systemctl enable` makes, for the units
+// that the definition's presets (systemd.preset(5)) enable, and for those that
+// they don't name and the packages' postinst scripts enable. The presets of
+// packages, in /usr/lib, are not followed: Debian's policy is in its scripts.
+// Where these have run, only the definition's presets are left.
 func enableUnits(_ context.Context, r *root, in Input) error {
 	if in.State == Bootstrapped {
 		return r.followPresets()
@@ -64,12 +64,43 @@ func enableUnits(_ context.Context, r *root, in Input) error {
 				return fmt.Errorf("enabling %q: %w", name, err)
 			}
 		}
+		if err := e.enableInstances(byScripts, rules); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
+// enableInstances enables the instances of templates that scripts enable.
+func (e *enabler) enableInstances(byScripts map[string]bool, rules []rule) error {
+	for _, key := range sortedKeys(byScripts) {
+		option, name, _ := strings.Cut(key, " ")
+		if option != e.scope.option || templateOf(name) == "" {
+			continue
+		}
+		if enable, ruled := match(rules, name); ruled && !enable {
+			continue
+		}
+		if err := e.enable(name); err != nil {
+			return fmt.Errorf("enabling %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// templateOf returns the template of an instance, "" for other units.
+func templateOf(name string) string {
+	stem, rest, ok := strings.Cut(name, "@")
+	suffix := path.Ext(rest)
+	if !ok || len(rest) == len(suffix) {
+		return ""
+	}
+	return stem + "@" + suffix
+}
+
 var (
 	scriptEnables   = regexp.MustCompile(`\bdeb-systemd-helper\s+((?:--\S+\s+)*)enable\s+'([^'$]+)'`)
+	scriptSystemctl = regexp.MustCompile(`^systemctl\s+(?:(?:--?|\$\{DPKG_ROOT)\S*\s+)*enable\s+([\w@.:-]+)(?:\s|$)`)
 	scriptInstalled = regexp.MustCompile(`\bdeb-systemd-helper\s+((?:--\S+\s+)*)debian-installed\s+'([^'$]+)'`)
 )
 
@@ -81,6 +112,9 @@ func (r *root) enabledByScripts() (map[string]bool, error) {
 	err := r.scripts(func(_, command string) {
 		if m := scriptEnables.FindStringSubmatch(command); m != nil {
 			enabled[scriptScope(m[1])+" "+m[2]] = true
+		}
+		if m := scriptSystemctl.FindStringSubmatch(command); m != nil {
+			enabled[" "+m[1]] = true
 		}
 		if m := scriptInstalled.FindStringSubmatch(command); m != nil {
 			asked[scriptScope(m[1])+" "+m[2]] = true
@@ -178,6 +212,9 @@ func (e *enabler) enable(name string) error {
 	}
 	e.done[name] = true
 	file, ok := e.root.find(name, e.scope.units...)
+	if !ok && templateOf(name) != "" {
+		file, ok = e.root.find(templateOf(name), e.scope.units...)
+	}
 	if !ok {
 		return nil // Also= may name what isn't installed
 	}

@@ -47,7 +47,7 @@ func Clean(t *tree.Tree, s *store.Store, epoch, started int64) error {
 		}
 	}
 	if n, err := t.Lookup("etc/machine-id"); err == nil && n.Inode.IsRegular() {
-		if err := c.empty("etc/machine-id", n.Inode); err != nil {
+		if err := c.emptyMachineID(); err != nil {
 			return err
 		}
 	}
@@ -106,13 +106,13 @@ func (c cleaner) removeOurs(name, sign string) error {
 	return nil
 }
 
-// empty makes a file empty and keeps its mode and owner.
-func (c cleaner) empty(name string, old *tree.Inode) error {
+// emptyMachineID has every machine make an id of its own (machine-id(5)).
+func (c cleaner) emptyMachineID() error {
 	content, size, err := c.s.Put(strings.NewReader(""))
 	if err != nil {
-		return fmt.Errorf("emptying %q: %w", name, err)
+		return fmt.Errorf("emptying the machine id: %w", err)
 	}
-	return c.t.Put(name, &tree.Inode{Mode: old.Mode, UID: old.UID, GID: old.GID, Mtime: c.mtime, Content: content, Size: size})
+	return c.t.Put("etc/machine-id", &tree.Inode{Mode: tree.TypeRegular | 0o444, Mtime: c.mtime, Content: content, Size: size})
 }
 
 // emptyLogs removes logs that hold something, and keeps those that programs

@@ -66,7 +66,7 @@ func TestClean(t *testing.T) {
 	if n, _ := root.Lookup("usr/bin/old"); n.Inode.Mtime != 7 {
 		t.Errorf("an old file is of %d", n.Inode.Mtime)
 	}
-	if n, err := root.Lookup("etc/machine-id"); err != nil || n.Inode.Size != 0 || n.Inode.Mode != tree.TypeRegular|0o640 || n.Inode.GID != 4 {
+	if n, err := root.Lookup("etc/machine-id"); err != nil || n.Inode.Size != 0 || n.Inode.Mode != tree.TypeRegular|0o444 || n.Inode.GID != 0 {
 		t.Errorf("machine-id: %+v %v", n, err)
 	}
 }
