@@ -16,7 +16,7 @@ import (
 
 const (
 	// bootLimit is many times what a boot takes on an idle machine.
-	bootLimit = 4 * time.Minute
+	bootLimit = 8 * time.Minute
 	// retries is how often an emulated machine may die of its emulator.
 	retries = 2
 	// machines is how many run at a time: each takes a core.
@@ -94,6 +94,8 @@ func (l *lab) guest(t *testing.T, r row, a arch.Arch) guest {
 		return l.ipxe(t, r, a)
 	case uefiHTTP:
 		return l.httpBoot(t, r, a)
+	case uefiUKI:
+		return l.httpUKI(t, r, a)
 	case unpacked:
 		return l.unpacked(t, r, a)
 	}

@@ -35,6 +35,7 @@ const (
 	ipxeRelative = "HTTP by iPXE, relative URLs"
 	ipxeAbsolute = "HTTP by iPXE, absolute URLs"
 	uefiHTTP     = "HTTP by the firmware"
+	uefiUKI      = "HTTP by the firmware, root on virtio"
 	unpacked     = "registry, unpacked to a disk"
 	serverMedium = "virtio, `" + serverPlatform + "`"
 )
@@ -65,6 +66,7 @@ func matrix() []row {
 	add("ipxe", uefi, ipxeRelative, cloud, generic)
 	add("ipxe", uefi, ipxeAbsolute, cloud)
 	add("iso", uefi, uefiHTTP, cloud, generic)
+	add("raw", uefi, uefiUKI, cloud, generic)
 	add("oci", noFirmware, unpacked, cloud, generic)
 	// iPXE is in the network card's ROM.
 	rows = append(rows, row{"ipxe", "amd64", bios, ipxeRelative, cloud}, row{"ipxe", "amd64", bios, ipxeAbsolute, cloud},

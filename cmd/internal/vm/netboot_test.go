@@ -131,15 +131,34 @@ func ipxeDisk(t *testing.T, a arch.Arch, script string) string {
 // section 24.7), where init finds the root as on any other medium.
 func (l *lab) httpBoot(t *testing.T, r row, a arch.Arch) guest {
 	t.Helper()
+	return l.http(t, r, a, filepath.Join(l.builds[r.Kernel], a.Name, "iso"), "minimal-"+a.Name+".iso")
+}
+
+// httpUKI has the firmware load the UKI of a disk image. The root is on a disk
+// that nothing else could be booted from.
+func (l *lab) httpUKI(t *testing.T, r row, a arch.Arch) guest {
+	t.Helper()
 	dir := filepath.Join(l.builds[r.Kernel], a.Name)
+	disk, served := filepath.Join(dir, "raw", "minimal-"+a.Name+".img"), t.TempDir()
+	esp := fmt.Sprintf("%s@@%d", disk, partitionStart(t, disk, 1))
+	run(t, "mtools", "mcopy", "-i", esp, "::EFI/BOOT/"+a.EFIBootFile, filepath.Join(served, "uki.efi"))
+	g := l.http(t, r, a, served, "uki.efi")
+	root := filepath.Join(dir, "kernel-initrd", "root.img")
+	g.args = append(g.args, "-drive", "if=none,id=d0,readonly=on,format=raw,file="+vm.Escape(root), "-device", "virtio-blk-pci,drive=d0")
+	return g
+}
+
+// http is a machine whose firmware loads a file of a folder.
+func (l *lab) http(t *testing.T, r row, a arch.Arch, dir, name string) guest {
+	t.Helper()
 	share := r.fileName()
-	name := "minimal-" + a.Name + ".iso"
-	url := l.web.share(share, filepath.Join(dir, "iso")) + name
+	url := l.web.share(share, dir) + name
 	vars := filepath.Join(t.TempDir(), "vars.fd")
 	writeBootURI(t, a, vars, url)
 	args := append(vm.Base(a, 0), vm.Firmware(a, vars)...)
 	args = append(append(args, "-netdev", "user,id=n0"), plainNetwork()...)
-	return guest{args: args, digest: readManifest(t, dir).ComposefsDigest, check: func(t *testing.T) {
+	digest := readManifest(t, filepath.Join(l.builds[r.Kernel], a.Name)).ComposefsDigest
+	return guest{args: args, digest: digest, check: func(t *testing.T) {
 		l.web.asked(t, "UefiHttpBoot/", "/"+share+"/"+name)
 	}}
 }

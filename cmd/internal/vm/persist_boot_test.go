@@ -156,11 +156,14 @@ func copyFile(t *testing.T, src, dst string) {
 	run(t, "coreutils", "cp", "--sparse=always", src, dst)
 }
 
-// partitionStart returns where partition 3 begins, in bytes.
-func partitionStart(t *testing.T, disk string) int64 {
+// persistPartition is the number of the partition that is written to.
+const persistPartition = 3
+
+// partitionStart returns where a partition begins, in bytes.
+func partitionStart(t *testing.T, disk string, number int) int64 {
 	t.Helper()
 	var first int64
-	for line := range strings.Lines(run(t, "gdisk", "sgdisk", "-i", "3", disk)) {
+	for line := range strings.Lines(run(t, "gdisk", "sgdisk", "-i", fmt.Sprint(number), disk)) {
 		fmt.Sscanf(line, "First sector: %d", &first)
 	}
 	return first * 512
@@ -170,7 +173,7 @@ func partitionStart(t *testing.T, disk string) int64 {
 func checkFileSystem(t *testing.T, disk string) {
 	t.Helper()
 	part := disk + ".part"
-	run(t, "coreutils", "dd", "if="+disk, "of="+part, "bs=1M", "conv=sparse", "iflag=skip_bytes", fmt.Sprintf("skip=%d", partitionStart(t, disk)))
+	run(t, "coreutils", "dd", "if="+disk, "of="+part, "bs=1M", "conv=sparse", "iflag=skip_bytes", fmt.Sprintf("skip=%d", partitionStart(t, disk, persistPartition)))
 	run(t, "e2fsprogs", "e2fsck", "-E", "journal_only", "-y", part)
 	run(t, "e2fsprogs", "e2fsck", "-fn", part)
 }
@@ -183,7 +186,7 @@ func damage(t *testing.T, disk string) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := f.WriteAt(make([]byte, 8192), partitionStart(t, disk)); err != nil {
+	if _, err := f.WriteAt(make([]byte, 8192), partitionStart(t, disk, persistPartition)); err != nil {
 		t.Fatal(err)
 	}
 }
