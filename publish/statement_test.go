@@ -3,6 +3,7 @@ package publish
 import (
 	"bytes"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -85,6 +86,8 @@ func FuzzParsers(f *testing.F) {
 	f.Add([]byte(`{"_type":"x","subject":[{"name":"n","digest":{"sha256":"00"}}],"predicateType":"t","predicate":{"runDetails":{"metadata":{}}}}`))
 	f.Add([]byte(`{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000"}]}`))
 	f.Add([]byte(`{"schema_version":1,"publications":[{}]}`))
+	f.Add([]byte(`{"schema_version":1,"repository":"r","builds":{"amd64":"00"}}`))
+	f.Add([]byte(`eyJleHAiOjF9`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if s, err := parseStatement(raw); err == nil && s.PredicateType == "" {
 			t.Error("a statement without a type")
@@ -93,6 +96,10 @@ func FuzzParsers(f *testing.F) {
 		if d, err := parseLayoutIndex(raw); err == nil && !filepath.IsLocal(blobPath(".", d.Digest)) {
 			t.Errorf("digest %q leads out of the layout", d.Digest)
 		}
+		if a, err := parseAttempt(raw); err == nil && len(a.Arches()) == 0 {
+			t.Error("an attempt of no build")
+		}
+		tokenExpiry(string(raw))
 		if p, err := parsePublications(raw); err == nil && p.SchemaVersion != publicationVersion {
 			t.Error("another version")
 		}
@@ -100,10 +107,16 @@ func FuzzParsers(f *testing.F) {
 }
 
 func FuzzPatterns(f *testing.F) {
-	f.Add(`https://gitea\.example\.org/[^]a.]\Q.\E.*`)
-	f.Fuzz(func(t *testing.T, pattern string) {
+	f.Add(`https://gitea\.example\.org/[^]a.]\Q.\E.*`, "acme")
+	f.Add(`https://[^/]+/(?i:ACME)\b.?`, "acme/")
+	f.Add(`(?m)^https:.*$`, "x\ny")
+	f.Fuzz(func(t *testing.T, pattern, rest string) {
 		if _, err := checkPattern("identity", pattern); err != nil && fault.ClassOf(err) != fault.Input {
 			t.Errorf("error %v", err)
+		}
+		whole, err := regexp.Compile(anchored(pattern))
+		if err == nil && whole.MatchString(strangersHost+rest) && !mayBeginWith(pattern, strangersHost) {
+			t.Errorf("the pattern %q matches %q, but is said not to match anything that begins so", pattern, strangersHost+rest)
 		}
 	})
 }
