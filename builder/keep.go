@@ -149,29 +149,7 @@ func (k outputKeeper) load(_ *cache.Cache, e *cache.Entry) (o output, err error)
 	return o, json.Unmarshal(e.Value, &o.main)
 }
 
-// check writes the files, which tells whether they are as they should be. The
-// folder is left as it was when one is not.
+// check writes the files, which tells whether they are as they should be.
 func (k outputKeeper) check(ctx context.Context, c *cache.Cache, e *cache.Entry, _ output) error {
-	sink := families.NewSink(k.dir)
-	defer sink.Close()
-	var finished []func() error
-	for _, f := range e.Files {
-		out, err := sink.Create()
-		if err != nil {
-			return err
-		}
-		if err := c.WriteFile(ctx, out, f); err != nil {
-			return err
-		}
-		if err := f.Mismatch(out.Size(), out.SHA256()); err != nil {
-			return err
-		}
-		finished = append(finished, func() error { _, err := out.Commit(f.Name, f.MediaType); return err })
-	}
-	for _, commit := range finished {
-		if err := commit(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.Restore(ctx, e, k.dir)
 }

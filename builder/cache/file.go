@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 )
 
@@ -19,8 +18,7 @@ type Span struct {
 }
 
 // KeepFile makes what is needed of a finished file, which stays where it is:
-// what its spans name is not copied. The file's digest is taken as given; it is
-// compared when the file is written again.
+// what its spans name is not copied. Its digest and spans are taken as given.
 func (c *Cache) KeepFile(ctx context.Context, path string, f File, spans []Span) (File, error) {
 	f.Pieces = nil
 	if len(spans) == 0 {
@@ -105,11 +103,11 @@ func (c *Cache) keepOwn(ctx context.Context, path string, pieces []Piece) (diges
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.New()
+	sum, buf := sha256.New(), make([]byte, copyBuffer)
 	var at int64
 	for _, p := range pieces {
 		if p.Blob == ownBlob && err == nil {
-			err = copyRange(ctx, io.MultiWriter(out, sum), in, at, p.Size)
+			err = copyRange(ctx, io.MultiWriter(out, sum), in, at, p.Size, buf)
 		}
 		at += p.Size
 	}
@@ -127,8 +125,7 @@ func (c *Cache) keepOwn(ctx context.Context, path string, pieces []Piece) (diges
 }
 
 // copyRange copies size bytes from an offset.
-func copyRange(ctx context.Context, w io.Writer, r io.ReaderAt, at, size int64) error {
-	buf := make([]byte, min(copyBuffer, size))
+func copyRange(ctx context.Context, w io.Writer, r io.ReaderAt, at, size int64, buf []byte) error {
 	for size > 0 {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -146,50 +143,4 @@ func copyRange(ctx context.Context, w io.Writer, r io.ReaderAt, at, size int64) 
 		at, size = at+int64(n), size-int64(n)
 	}
 	return nil
-}
-
-// Writer takes a file from front to back.
-type Writer interface {
-	io.Writer
-	// Skip appends n zero bytes as a hole.
-	Skip(n int64) error
-}
-
-// WriteFile writes a file of an entry. The caller compares what was written
-// with the file's size and digest.
-func (c *Cache) WriteFile(ctx context.Context, w Writer, f File) error {
-	for _, p := range f.pieces() {
-		if err := c.writePiece(ctx, w, p); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (c *Cache) writePiece(ctx context.Context, w Writer, p Piece) error {
-	if p.Blob == "" {
-		return w.Skip(p.Size)
-	}
-	f, err := os.Open(c.blobFile(p.Blob))
-	if errors.Is(err, fs.ErrNotExist) {
-		return damaged("the cached file %s is missing", p.Blob)
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	err = copyRange(ctx, w, f, p.Offset, p.Size)
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return damaged("the cached file %s is too short", p.Blob)
-	}
-	return err
-}
-
-// Mismatch returns the DamageError for a file that was written with another
-// size or digest than the entry's; nil when they are right.
-func (f File) Mismatch(size int64, sha256 string) error {
-	if size == f.Size && sha256 == f.SHA256 {
-		return nil
-	}
-	return damaged("%q has %d bytes with the SHA-256 digest %s instead of %d with %s", f.Name, size, sha256, f.Size, f.SHA256)
 }
