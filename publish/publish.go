@@ -219,36 +219,6 @@ func (a *artifact) claims(repository string, m packed, run Run) ([]claim, error)
 	return claims, nil
 }
 
-// index makes, signs and tags the build's index.
-func (a *attester) index(ctx context.Context, repository string, arts []*artifact, manifests []packed) (Index, error) {
-	tag := arts[0].build.manifest.GitSHA
-	var entries []ocispec.Descriptor
-	for i, art := range arts {
-		entries = append(entries, indexEntry(art, manifests[i]))
-	}
-	others, err := a.others(ctx, tag, entries)
-	if err != nil {
-		return Index{}, err
-	}
-	m, err := packIndex(arts[0], append(entries, others...))
-	if err != nil {
-		return Index{}, err
-	}
-	name := arts[0].build.manifest.Platform + " index"
-	if err := a.manifest(ctx, m, "", name); err != nil {
-		return Index{}, err
-	}
-	statement, err := newStatement(repository, m.desc.Digest.Encoded(), PredicateSignature, struct{}{})
-	if err != nil {
-		return Index{}, err
-	}
-	claims := []claim{{predicateType: PredicateSignature, statement: statement}}
-	if _, err := a.attest(ctx, m.desc, stamp(arts[0].build.manifest.Created), name, claims); err != nil {
-		return Index{}, err
-	}
-	return Index{Digest: m.desc.Digest.String(), Tag: tag}, a.manifest(ctx, m, tag, name)
-}
-
 func (a *artifact) record(repository string, m packed, referrers map[string]string, id *identity) Publication {
 	p := a.publication()
 	return Publication{

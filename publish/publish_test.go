@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -155,6 +157,47 @@ func TestArchitecturesPublishedApartShareTheIndex(t *testing.T) {
 	}
 	if len(r.Entries) != 4 || r.Digest != whole.Index.Digest {
 		t.Errorf("the index %s has the entries %+v", r.Digest, r.Entries)
+	}
+}
+
+// TestArchitecturesPublishedAtOnce: as the jobs of a matrix do. None of the
+// indexes that they write may lack what another one has published before.
+func TestArchitecturesPublishedAtOnce(t *testing.T) {
+	s := startStack(t, localstack.Config{})
+	dir := writeBuild(t, []string{"amd64", "arm64"}, "iso", "oci")
+	for i := range 4 {
+		o := options(t, s)
+		o.Repository = fmt.Sprintf("%s/acme/at-once-%d", s.Registry, i)
+		var both sync.WaitGroup
+		both.Add(2)
+		errs := make(chan error, 2)
+		for _, arch := range []string{"amd64", "arm64"} {
+			o := o
+			o.Signer = newSigner(t, s, nil)
+			waited := false
+			// Both look for the index before one of them writes it.
+			o.Access.Transport = &spy{before: func(req *http.Request) *http.Response {
+				if req.Method == http.MethodGet && strings.HasSuffix(req.URL.Path, "/tags/list") && !waited {
+					waited = true
+					both.Done()
+					both.Wait()
+				}
+				return nil
+			}}
+			go func() {
+				_, err := publish.Publish(t.Context(), publish.Build{Dir: dir, Arches: []string{arch}}, o)
+				errs <- err
+			}()
+		}
+		for range 2 {
+			if err := <-errs; err != nil {
+				t.Fatal(err)
+			}
+		}
+		look, err := publish.LookAt(t.Context(), publish.Access{}, o.Repository+"/debian-13-server:"+gitSHA)
+		if err != nil || len(look.Entries) != 4 || len(look.Referrers) == 0 {
+			t.Errorf("the index lists %+v, %v", look, err)
+		}
 	}
 }
 
