@@ -104,7 +104,7 @@ func (a *attester) attach(ctx context.Context, manifest ocispec.Descriptor, pred
 	if err != nil {
 		return "", err
 	}
-	return m.desc.Digest.String(), a.pusher.manifest(ctx, m, "", predicateType)
+	return m.desc.Digest.String(), a.referrer(ctx, m, manifest, predicateType)
 }
 
 // statements are verified statements and the referrers that hold them.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -197,6 +198,37 @@ func TestArchitecturesPublishedAtOnce(t *testing.T) {
 		look, err := publish.LookAt(t.Context(), publish.Access{}, o.Repository+"/debian-13-server:"+gitSHA)
 		if err != nil || len(look.Entries) != 4 || len(look.Referrers) == 0 {
 			t.Errorf("the index lists %+v, %v", look, err)
+		}
+	}
+}
+
+// TestPublishedTwiceAtOnce: two machines sign the same manifests, in a registry
+// where they write the lists of referrers themselves. Both signers' statements
+// are found afterwards.
+func TestPublishedTwiceAtOnce(t *testing.T) {
+	s := startStack(t, localstack.Config{})
+	dir := writeBuild(t, []string{"amd64"}, "iso")
+	errs := make(chan error, 2)
+	workflows := []localstack.Workflow{{}, {Ref: "refs/heads/other"}}
+	o := options(t, s)
+	for _, w := range workflows {
+		o := o
+		o.Signer, o.Access.Transport = newSigner(t, s, tokenFor(s, w)), withoutReferrersAPI()
+		go func() {
+			_, err := publish.Publish(t.Context(), publish.Build{Dir: dir}, o)
+			errs <- err
+		}()
+	}
+	for range workflows {
+		if err := <-errs; err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, w := range workflows {
+		p := policy(s)
+		p.IdentityRegexp = regexp.QuoteMeta(s.IdentityOf(w))
+		if _, err := publish.Verify(t.Context(), publish.Access{Transport: withoutReferrersAPI()}, o.Repository+"/debian-13-server:"+gitSHA+"-amd64-iso", p); err != nil {
+			t.Error(err)
 		}
 	}
 }

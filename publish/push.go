@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -139,17 +140,51 @@ func (p *pusher) manifest(ctx context.Context, m packed, tag, name string) error
 	} else {
 		err = p.repo.PushReference(ctx, m.desc, bytes.NewReader(m.raw), tag)
 	}
-	// A registry that allows no deletion keeps the old list of referrers beside
-	// the new one. That does no harm.
-	var listing *remote.ReferrersError
-	if errors.As(err, &listing) && listing.IsReferrersIndexDelete() {
-		err = nil
-	}
-	if err != nil {
+	if err = unlisted(err); err != nil {
 		return remoteError(fmt.Errorf("pushing %s to %s: %w", name, p.repo.Reference, err))
 	}
 	p.report(Event{Kind: Pushed, Name: name, Digest: m.desc.Digest.String()})
 	return nil
+}
+
+// referrer puts a manifest that is attached to another one, and sees to it that it
+// is listed: without a referrers API clients write the list, and whoever attaches
+// something at the same time may replace it by one without ours.
+func (p *pusher) referrer(ctx context.Context, m packed, subject ocispec.Descriptor, name string) error {
+	if err := p.manifest(ctx, m, "", name); err != nil {
+		return err
+	}
+	for try := 1; ; try++ {
+		list, err := listReferrers(ctx, p.repo, subject)
+		if err != nil {
+			return remoteError(fmt.Errorf("listing what is attached to %s in %s: %w", subject.Digest, p.repo.Reference, err))
+		}
+		if slices.ContainsFunc(list, func(d ocispec.Descriptor) bool { return d.Digest == m.desc.Digest }) {
+			return nil
+		}
+		if try > listTries {
+			return remoteError(fmt.Errorf("attaching %s to %s in %s: the registry does not list it", name, subject.Digest, p.repo.Reference))
+		}
+		if err := sleep(ctx, backoff(p.up.wait, min(try, tries), nil)); err != nil {
+			return err
+		}
+		if err := unlisted(p.repo.Push(ctx, m.desc, bytes.NewReader(m.raw))); err != nil {
+			return remoteError(fmt.Errorf("pushing %s to %s: %w", name, p.repo.Reference, err))
+		}
+	}
+}
+
+// listTries is how often a referrer is listed again.
+const listTries = 10
+
+// unlisted forgives a registry that allows no deletion: it keeps the old list of
+// referrers beside the new one, which does no harm.
+func unlisted(err error) error {
+	var listing *remote.ReferrersError
+	if errors.As(err, &listing) && listing.IsReferrersIndexDelete() {
+		return nil
+	}
+	return err
 }
 
 // bytes sends a small blob that is in memory, again when the answer is lost.
