@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 )
 
@@ -45,9 +46,9 @@ func (c Change) String() string {
 	sign := map[Kind]string{Added: "+", Removed: "-", Changed: "~"}[c.Kind]
 	words := []string{sign, Printable(c.Name)}
 	for i, f := range c.Fields {
-		text := shorten(f.Name, f.Old+f.New) // one of which is empty
+		text := shorten(f.Old + f.New) // one of which is empty
 		if c.Kind == Changed {
-			text = shorten(f.Name, f.Old) + arrow + shorten(f.Name, f.New)
+			text = shorten(f.Old) + arrow + shorten(f.New)
 		}
 		if f.Name != "version" && f.Name != "value" {
 			text = f.Name + " " + text
@@ -60,15 +61,15 @@ func (c Change) String() string {
 	return strings.Join(words, " ")
 }
 
+// digests are SHA-256 and Git's.
+var digests = regexp.MustCompile(`\b([0-9a-f]{64}|[0-9a-f]{40})\b`)
+
 // shorten abbreviates digests, which people tell apart by their first digits.
-func shorten(field, value string) string {
-	if field == "sha256" || field == "content" {
-		return value[:min(12, len(value))]
-	}
+func shorten(value string) string {
 	if value == "" {
 		return `""`
 	}
-	return value
+	return digests.ReplaceAllStringFunc(value, func(d string) string { return d[:12] })
 }
 
 // Printable replaces control characters, which come from outside and could steer

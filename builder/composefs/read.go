@@ -17,8 +17,7 @@ import (
 	"github.com/powernode/bootsmith/builder/tree"
 )
 
-// maxEntries bounds the names that ReadRoot takes: in a false image, folders may
-// hold themselves.
+// maxEntries bounds the names that ReadRoot takes.
 const maxEntries = 8 << 20
 
 // Root is the root that a root image holds.
@@ -56,7 +55,7 @@ func readRoot(ctx context.Context, r io.ReaderAt, size int64) (*Root, error) {
 	if err != nil {
 		return nil, err
 	}
-	reader := treeReader{ctx: ctx, fsys: inner, tree: tree.New(0), first: map[uint64]string{}}
+	reader := treeReader{ctx: ctx, fsys: inner, tree: tree.New(0), first: map[int64]string{}, folders: map[int64]bool{}}
 	if err := fs.WalkDir(inner, ".", reader.add); err != nil {
 		return nil, err
 	}
@@ -124,7 +123,8 @@ type treeReader struct {
 	ctx     context.Context
 	fsys    fs.FS
 	tree    *tree.Tree
-	first   map[uint64]string // a path of each inode that has several
+	first   map[int64]string // a path of each inode that has several
+	folders map[int64]bool   // inodes that were met
 	entries int
 }
 
@@ -153,11 +153,17 @@ func (t *treeReader) add(name string, d fs.DirEntry, err error) error {
 	if isWhiteout(&inode) && !strings.Contains(name, "/") {
 		return nil // hides a folder of objects
 	}
-	if stat.Nlink > 1 && !inode.IsDir() {
-		if first, ok := t.first[uint64(stat.Ino)]; ok {
+	switch {
+	case inode.IsDir():
+		if t.folders[stat.Ino] { // in a false image, folders may hold themselves
+			return fmt.Errorf("%q is a folder that has another name, too", name)
+		}
+		t.folders[stat.Ino] = true
+	case stat.Nlink > 1:
+		if first, ok := t.first[stat.Ino]; ok {
 			return t.tree.Link(first, name)
 		}
-		t.first[uint64(stat.Ino)] = name
+		t.first[stat.Ino] = name
 	}
 	return t.tree.Put(name, &inode)
 }

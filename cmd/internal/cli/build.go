@@ -133,8 +133,11 @@ func newBuild(env Env) *cobra.Command {
 		Use:   "build",
 		Short: "Build the artifacts of a definition",
 		Long: `Builds every family for every architecture of the definition into
-<output-dir>/<arch>/. The folders appear whole or not at all.`,
-		Example: "  bootsmith build\n  bootsmith build --arch arm64 --variants raw,iso --output-dir out",
+<output-dir>/<arch>/. The folders appear whole or not at all.
+
+Packages and digests are those of platform.lock, if that is there and fits the
+definition; see bootsmith lock. With --locked, anything else is an error.`,
+		Example: "  bootsmith build\n  bootsmith build --locked --offline\n  bootsmith build --arch arm64 --variants raw,iso --output-dir out",
 		RunE: func(c *cobra.Command, _ []string) error {
 			manifests, err := runBuild(c.Context(), env, flags)
 			if err != nil {
