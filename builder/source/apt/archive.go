@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/powernode/bootsmith/arch"
 	"github.com/powernode/bootsmith/builder/source"
 )
@@ -50,6 +52,9 @@ type Archive struct {
 	Limits source.Limits
 	// Jobs limits parallel downloads and decompression; 0 means 4.
 	Jobs int
+	// Unpacking joins the calls of Unpack for one package at one time, also of
+	// several archives; nil: each does the work itself.
+	Unpacking *singleflight.Group
 	// Backoff is the pause before the first retry of a failed download, and
 	// doubles with each; 0 means half a second.
 	Backoff time.Duration

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -52,11 +53,23 @@ func (a *Archive) UnpackInto(ctx context.Context, t *tree.Tree, s *store.Store, 
 
 // Unpack returns what is in a package, its contents in s. A package that was
 // unpacked before, and whose contents s still has, is neither downloaded nor
-// decompressed again: its listing is cached under the .deb file's digest.
+// decompressed again: its listing is cached under the .deb file's digest. The
+// result may be shared, and must not be changed.
 func (a *Archive) Unpack(ctx context.Context, s *store.Store, pkg Package) (*deb.Package, error) {
 	if err := pkg.Check(); err != nil {
 		return nil, fault.Default(fault.Input, err)
 	}
+	if a.Unpacking == nil {
+		return a.unpack(ctx, s, pkg)
+	}
+	p, err, _ := a.Unpacking.Do(fmt.Sprintf("%p %q %v", s, a.CacheDir, pkg), func() (any, error) { return a.unpack(ctx, s, pkg) })
+	if err != nil {
+		return nil, err
+	}
+	return p.(*deb.Package), nil
+}
+
+func (a *Archive) unpack(ctx context.Context, s *store.Store, pkg Package) (*deb.Package, error) {
 	if p := a.cachedListing(s, pkg); p != nil {
 		return p, nil
 	}
@@ -67,7 +80,7 @@ func (a *Archive) Unpack(ctx context.Context, s *store.Store, pkg Package) (*deb
 	defer f.Close()
 	workers := 1
 	if pkg.Size >= largePackage {
-		workers = a.jobs()
+		workers = a.cores()
 	}
 	p, err := deb.Read(ctx, f, s, workers, a.limits())
 	if err == nil {
@@ -95,6 +108,9 @@ func (a *Archive) Open(ctx context.Context, pkg Package) (*os.File, error) {
 	f, err := from.open(ctx, pkg.blob(), pkg.PoolPath)
 	return f, packageError(pkg, err)
 }
+
+// cores is how many packages, or blocks of one, are decompressed at a time.
+func (a *Archive) cores() int { return min(a.jobs(), runtime.GOMAXPROCS(0)) }
 
 // matches returns an error when the file is another package than its index
 // says.
@@ -134,7 +150,7 @@ func (a *Archive) UnpackAll(ctx context.Context, s *store.Store, packages []Pack
 	// The largest first, so that none is left to the end alone.
 	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(packages[j].Size, packages[i].Size) })
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(a.jobs())
+	group.SetLimit(a.cores())
 	for _, i := range order {
 		group.Go(func() (err error) {
 			all[i], err = a.Unpack(ctx, s, packages[i])

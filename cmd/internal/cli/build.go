@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/powernode/bootsmith/arch"
 	"github.com/powernode/bootsmith/builder"
@@ -168,9 +169,15 @@ func newConfig(env Env, flags inputFlags) (builder.Config, error) {
 	if err != nil {
 		return builder.Config{}, fault.Buildf("opening the cache: %w", err)
 	}
+	unpacking := new(singleflight.Group) // kernel, root and several architectures ask for the same packages
 	return builder.Config{
 		Archive: func(f *spec.File, a arch.Arch) (builder.Archive, error) {
-			return newArchive(env, flags, cache, f, a)
+			archive, err := newArchive(env, flags, cache, f, a)
+			if err != nil {
+				return nil, err
+			}
+			archive.Unpacking = unpacking
+			return archive, nil
 		},
 		Images: func(repository string) (image.Blobs, error) {
 			return newImages(env, flags, cache, repository)

@@ -1,0 +1,61 @@
+package apt
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/powernode/bootsmith/builder/source/deb"
+)
+
+// gate holds back packages until it is opened, and counts the requests.
+type gate struct {
+	http.RoundTripper
+	open  chan struct{}
+	count int
+}
+
+func (g *gate) RoundTrip(r *http.Request) (*http.Response, error) {
+	if strings.HasSuffix(r.URL.Path, ".deb") {
+		g.count++
+		<-g.open
+	}
+	return g.RoundTripper.RoundTrip(r)
+}
+
+// TestUnpackingTheSameAtOneTime asks for a package while it is unpacked.
+func TestUnpackingTheSameAtOneTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		repo := simpleRepo()
+		a := archiveOf(t, repo)
+		g := &gate{RoundTripper: repo, open: make(chan struct{})}
+		a.Client, a.Unpacking = &http.Client{Transport: g}, new(singleflight.Group)
+		res, err := a.Resolve(context.Background(), []string{"lib"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := openStore(t)
+		var wg sync.WaitGroup
+		var got [2]*deb.Package
+		for i := range got {
+			wg.Go(func() {
+				p, err := a.Unpack(context.Background(), s, res.Packages[0])
+				if err != nil {
+					t.Error(err)
+				}
+				got[i] = p
+			})
+		}
+		synctest.Wait() // one waits at the gate, the other for it
+		close(g.open)
+		wg.Wait()
+		if g.count != 1 || got[0] == nil || got[0] != got[1] {
+			t.Errorf("%d requests; %p, %p", g.count, got[0], got[1])
+		}
+	})
+}
