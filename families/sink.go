@@ -122,10 +122,20 @@ type File struct {
 	embedded int64 // bytes of the last span that are still to come
 }
 
-// Write appends p.
+// largeWrite is the size of a write, in bytes, from which hashing by another
+// goroutine pays off.
+const largeWrite = 16 << 10
+
+// Write appends p. After an error the file is of no use.
 func (f *File) Write(p []byte) (int, error) {
+	var hashing sync.WaitGroup
+	if len(p) >= largeWrite {
+		hashing.Go(func() { f.sum.Write(p) })
+	} else {
+		f.sum.Write(p)
+	}
 	n, err := f.f.Write(p)
-	f.sum.Write(p[:n])
+	hashing.Wait()
 	f.size += int64(n)
 	f.note(int64(n))
 	return n, err

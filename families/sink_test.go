@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -135,5 +136,28 @@ func TestCopyBlobNoticesChanges(t *testing.T) {
 	}
 	if err := sink.copyBlob(t.Context(), b, "again", "text/plain"); err == nil || !strings.Contains(err.Error(), "it has 7 bytes") {
 		t.Errorf("a changed part: %v", err)
+	}
+}
+
+// BenchmarkSink writes a file in pieces of 128 KiB.
+func BenchmarkSink(b *testing.B) {
+	s := NewSink(b.TempDir())
+	defer s.Close()
+	piece := make([]byte, 128<<10)
+	f, err := s.Create()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(piece)))
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		if n%1000 == 999 { // don't fill the disk
+			if _, err := f.f.Seek(0, io.SeekStart); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if _, err := f.Write(piece); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -50,7 +50,7 @@ func WriteRootImage(ctx context.Context, w io.Writer, t *tree.Tree, s *store.Sto
 	if err != nil {
 		return RootImage{}, err
 	}
-	digest, err := r.write(ctx, io.MultiWriter(w, hasher), s, uuid)
+	digest, err := r.write(ctx, &tee{w, hasher}, s, uuid)
 	if err != nil {
 		return RootImage{}, fmt.Errorf("writing the root image: %w", err)
 	}

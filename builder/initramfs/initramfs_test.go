@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os/exec"
 	"runtime"
 	"slices"
@@ -272,5 +273,29 @@ func TestInitFrom(t *testing.T) {
 	_, err = initFrom(fstest.MapFS{}, amd64)
 	if fault.ClassOf(err) != fault.Tool || !strings.Contains(err.Error(), "make init") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// BenchmarkWrite writes an init of 6 MB and 100 modules of 20 KB.
+func BenchmarkWrite(b *testing.B) {
+	in := testInput()
+	noise := contents{}
+	rng := rand.NewChaCha8([32]byte{1})
+	module := make([]byte, 20_000)
+	in.Init, in.Modules, in.Contents, in.Extra = make([]byte, 6_000_000), nil, noise, nil
+	for i := range in.Init {
+		in.Init[i] = byte(i * i >> 12)
+	}
+	for n := range byte(100) {
+		rng.Read(module)
+		noise[tree.Digest{n}] = string(module)
+		in.Modules = append(in.Modules, kernel.Module{Path: fmt.Sprintf("lib/modules/6.1/m%d.ko.xz", n), Size: int64(len(module)), Content: tree.Content{SHA256: tree.Digest{n}}})
+	}
+	b.SetBytes(int64(len(in.Init) + 100*len(module)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := Write(b.Context(), io.Discard, in); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

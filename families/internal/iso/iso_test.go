@@ -221,3 +221,23 @@ func readFile(t *testing.T, path string) []byte {
 	}
 	return b
 }
+
+// discard is an extent.Writer that keeps nothing.
+type discard struct{ io.Writer }
+
+func (discard) Skip(int64) error { return nil }
+
+// BenchmarkCopy lays out and writes a volume with a file of 64 MiB.
+func BenchmarkCopy(b *testing.B) {
+	data := make([]byte, 64<<20)
+	entry := regular("root.img", "")
+	entry.Size = int64(len(data))
+	entry.Open = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := newImage(b, config(), []Entry{entry}).Copy(b.Context(), discard{io.Discard}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
