@@ -17,7 +17,7 @@ TEST_PACKAGES := $(DEMO_PACKAGES) qemu-system-x86 qemu-system-arm qemu-utils ovm
 	binutils-x86-64-linux-gnu binutils-aarch64-linux-gnu gcc libc6-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test cover fuzz boot boot-table boot-server registries cosign3 repro bench lint ci clean init deps-demo deps-test FORCE
+.PHONY: help demo build test cover fuzz boot boot-table boot-server registries cosign3 repro sources bench lint ci clean init deps-demo deps-test FORCE
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -60,7 +60,7 @@ fuzz: deps-test init ## Give every fuzz target new inputs: FUZZTIME (2000x) of t
 
 boot: deps-test init ## Boot every artifact in QEMU, and see that damaged ones don't
 	rm -rf $(STATE)/boot
-	BOOTSMITH_BOOT_LOGS=$(abspath $(STATE))/boot $(GO) test -count=1 -timeout 120m -tags boot -v -run '^Test(Boot|BootPersist|BootSecure|BootRPi4|Tamper)$$' ./cmd/internal/vm
+	BOOTSMITH_BOOT_LOGS=$(abspath $(STATE))/boot $(GO) test -count=1 -timeout 120m -tags boot -v -run '^Test(Boot|BootPersist|BootSecure|BootRPi4|BootSources|Tamper)$$' ./cmd/internal/vm
 
 boot-table: ## Write the README's table of boots from the last make boot boot-server
 	BOOTSMITH_BOOT_LOGS=$(abspath $(STATE))/boot $(GO) test -count=1 -run '^TestReadmeTable$$' ./cmd/internal/vm -update
@@ -98,6 +98,9 @@ COSIGN3 := v3.1.1
 repro: deps-test init ## Build as other users on other hosts would and compare every byte
 	$(GO) test -count=1 -timeout 40m -tags repro -v -run 'TestReproducible|TestPeakMemory|TestOnePackageIsUpdated' ./cmd/internal/e2e
 
+sources: deps-test init ## Build from every kind of source; measure what large ones take
+	$(GO) test -count=1 -timeout 30m -tags sources -v -run '^TestSources' ./cmd/internal/e2e
+
 bench: init ## Measure speed and memory
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
@@ -105,14 +108,14 @@ lint: ## Check format, vet, staticcheck and go.mod
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo 'run gofmt -w on these files'; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags boot ./cmd/internal/vm
-	$(GO) vet -tags repro ./cmd/internal/e2e
+	$(GO) vet -tags repro,sources ./cmd/internal/e2e
 	$(GO) vet -tags registries,cosign3 ./publish
 	$(GO) mod tidy -diff
-	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) -tags boot,repro,registries,cosign3 ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) -tags boot,repro,sources,registries,cosign3 ./...
 
 STATICCHECK := v0.8.2
 
-ci: lint test cover repro registries cosign3 boot boot-server demo ## Everything that has to pass
+ci: lint test cover repro sources registries cosign3 boot boot-server demo ## Everything that has to pass
 
 clean: ## Delete what was built; the caches stay
 	rm -rf $(BIN) build $(STATE) builder/initramfs/bin/init-*

@@ -50,9 +50,23 @@ func (b *targetBuild) unpackKernel(ctx context.Context) (*tree.Tree, error) {
 	return t, b.addKernelFiles(ctx, t)
 }
 
+// findKernel finds the kernel and looks at its image, so that every stage that
+// needs one says the same of one that can't boot.
+func (b *targetBuild) findKernel(t *tree.Tree) (kernel.Kernel, error) {
+	k, err := kernel.Find(t)
+	if err != nil {
+		return k, err
+	}
+	r, err := k.OpenImage(b.config.Store, b.arch)
+	if err != nil {
+		return k, err
+	}
+	return k, r.Close()
+}
+
 // writeKernel finds the kernel and writes it to a file.
 func (b *targetBuild) writeKernel(_ context.Context, t *tree.Tree) (kernelImage, error) {
-	k, err := kernel.Find(t)
+	k, err := b.findKernel(t)
 	if err != nil {
 		return kernelImage{}, err
 	}
@@ -82,7 +96,7 @@ func (b *targetBuild) writeRootImage(ctx context.Context, t *tree.Tree) (rootIma
 // writeInitramfs writes the initramfs with the modules that booting needs of the
 // kernel in a tree.
 func (b *targetBuild) writeInitramfs(ctx context.Context, t *tree.Tree) (plainPart, error) {
-	k, err := kernel.Find(t)
+	k, err := b.findKernel(t)
 	if err != nil {
 		return plainPart{}, err
 	}

@@ -27,21 +27,6 @@ type Entry struct {
 	Inode tree.Inode
 }
 
-// Limits bounds what a hostile archive can make us do.
-type Limits struct {
-	Entries int   // number of members
-	Bytes   int64 // sum of the files' sizes
-}
-
-// Stream returns how long a tar archive within the limits can be, in bytes: for
-// every member a header of 512 bytes and padding, and what long names and
-// attributes take. It is what a decompression bomb is measured against.
-func (l Limits) Stream() int64 {
-	const member = 3 << 10 // a header, the two of a PAX record, padding
-	size := int64(min(max(l.Entries, 0), math.MaxInt32))*member + 2*maxMetadata
-	return size + min(max(l.Bytes, 0), math.MaxInt64-size)
-}
-
 // maxMetadata bounds what the names, link targets and extended attributes of an
 // archive take in memory, in bytes.
 const maxMetadata = 256 << 20
@@ -79,7 +64,7 @@ func (o Tar) Scan(ctx context.Context, r io.Reader, s *store.Store, fn func(Entr
 		left.Entries--
 		left.Bytes -= h.Size
 		if left.Entries < 0 || left.Bytes < 0 {
-			return fmt.Errorf("reading %q: the archive exceeds %d entries or %d bytes", h.Name, o.Limits.Entries, o.Limits.Bytes)
+			return Exceeded("reading %q: the archive exceeds %d entries or %d bytes", h.Name, o.Limits.Entries, o.Limits.Bytes)
 		}
 		if metadataLeft -= metadataSize(h); metadataLeft < 0 {
 			return fmt.Errorf("reading %.40q: the archive's names and attributes exceed %d bytes", h.Name, maxMetadata)
@@ -109,7 +94,7 @@ type boundedReader struct {
 func (b *boundedReader) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
 	if b.left -= int64(n); b.left < 0 {
-		return 0, errors.New("the archive is longer than its limits allow")
+		return 0, Exceeded("the archive is longer than its limits allow")
 	}
 	return n, err
 }

@@ -32,8 +32,8 @@ type Source struct {
 	// DeviceTrees is a folder or tar archive as `make dtbs_install` fills one;
 	// "": none.
 	DeviceTrees string
-	// Version is the release; "": the name of the modules' folder, or without
-	// modules what the image's header says.
+	// Version is the release; "": the name of the folder with the modules, or
+	// what the image's header says where no folder has such a name.
 	Version string
 	Arch    arch.Arch
 	Limits  source.Limits
@@ -70,7 +70,7 @@ func (f Source) load(ctx context.Context, s *store.Store, epoch int64) (*tree.Tr
 	}
 	t, version := tree.New(epoch), f.Version
 	if f.Modules != "" {
-		modules, name, err := f.loadModules(ctx, s)
+		modules, name, err := f.loadModules(ctx, s, release)
 		if err != nil {
 			return nil, err
 		}
@@ -145,7 +145,7 @@ func (f Source) loadFolder(ctx context.Context, field, name string, s *store.Sto
 		return nil, false, context.Cause(ctx)
 	}
 	if err != nil {
-		return nil, false, fault.Default(fault.Input, fmt.Errorf("reading kernel.files.%s %q: %w", field, name, err))
+		return nil, false, source.Explain(fault.Input, fmt.Errorf("reading kernel.files.%s %q: %w", field, name, err), "correct kernel.files."+field)
 	}
 	return t, info.IsDir(), nil
 }

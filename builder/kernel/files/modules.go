@@ -12,14 +12,15 @@ import (
 	"github.com/powernode/bootsmith/builder/tree"
 )
 
-// loadModules returns the folder with a kernel's modules and its release.
-func (f Source) loadModules(ctx context.Context, s *store.Store) (*tree.Node, string, error) {
+// loadModules returns the folder with a kernel's modules and the kernel's
+// release; release is what the image tells of it, or "".
+func (f Source) loadModules(ctx context.Context, s *store.Store, release string) (*tree.Node, string, error) {
 	t, isFolder, err := f.loadFolder(ctx, "modules", f.Modules, s)
 	if err != nil {
 		return nil, "", err
 	}
-	name := ""
-	if isFolder {
+	name := release
+	if name == "" && isFolder {
 		name = filepath.Base(f.Modules)
 	}
 	dir, version, err := f.findModules(t, name)
@@ -29,8 +30,8 @@ func (f Source) loadModules(ctx context.Context, s *store.Store) (*tree.Node, st
 	return dir, version, err
 }
 
-// findModules looks for the folder of the wanted release, or the only one. name
-// is the whole tree's own.
+// findModules looks for the folder of the wanted release, or the only one. The
+// whole tree may be that folder; name is what its release is then.
 func (f Source) findModules(t *tree.Tree, name string) (*tree.Node, string, error) {
 	if holdsModules(t.Root) {
 		return t.Root, cmp.Or(f.Version, name), nil

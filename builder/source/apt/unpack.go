@@ -3,6 +3,7 @@ package apt
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -88,6 +89,9 @@ func (a *Archive) unpack(ctx context.Context, s *store.Store, pkg Package) (*deb
 	}
 	if err == nil {
 		err = writeFile(a.listingFile(pkg), p.Marshal())
+	}
+	if errors.Is(err, source.ErrLimits) {
+		return nil, source.Explain(fault.Input, fmt.Errorf("unpacking package %q: %w", pkg.Name, err), "")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("unpacking package %q: %w", pkg.Name, err)

@@ -73,7 +73,7 @@ func (a Source) Read(ctx context.Context, s *store.Store, epoch int64, pin strin
 			WithFix("build again")
 	}
 	if readErr != nil {
-		return nil, fault.Default(fault.Input, fmt.Errorf("reading %q: %w", a.Path, readErr))
+		return nil, source.Explain(fault.Input, fmt.Errorf("reading %q: %w", a.Path, readErr), "make the archive again, or correct root.archive.path")
 	}
 	return t, nil
 }

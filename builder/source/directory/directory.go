@@ -79,7 +79,7 @@ func (d Source) Load(ctx context.Context, s *store.Store, epoch int64) (*tree.Tr
 		if errors.Is(err, fs.ErrPermission) {
 			err = fault.Inputf("%w", err).WithFix("build as a user who may read all of the folder")
 		}
-		return nil, fault.Default(fault.Input, fmt.Errorf("reading the root %q: %w", d.Path, err))
+		return nil, source.Explain(fault.Input, fmt.Errorf("reading the root %q: %w", d.Path, err), "let nothing change the folder while it is read")
 	}
 	if err := d.applyOwners(r.tree); err != nil {
 		return nil, err
@@ -122,7 +122,7 @@ func (r *reader) add(path string, d fs.DirEntry, err error) error {
 		r.left.Bytes -= info.Size()
 	}
 	if r.left.Entries < 0 || r.left.Bytes < 0 {
-		return fmt.Errorf("reading %q: the folder exceeds %d entries or %d bytes", path, r.Limits.Entries, r.Limits.Bytes)
+		return source.Exceeded("reading %q: the folder exceeds %d entries or %d bytes", path, r.Limits.Entries, r.Limits.Bytes)
 	}
 	id := fileID{uint64(stat.Dev), stat.Ino}
 	if old, again := r.first[id]; again {

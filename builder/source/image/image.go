@@ -96,7 +96,7 @@ func (i Source) Read(ctx context.Context, s *store.Store, epoch int64, pin strin
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
-			return nil, fault.Default(fault.Input, fmt.Errorf("reading layer %d of the image %s: %w", n+1, pin, err))
+			return nil, source.Explain(fault.Input, fmt.Errorf("reading layer %d of the image %s: %w", n+1, pin, err), "make the image again, or correct root.image.reference")
 		}
 	}
 	return b.tree, nil

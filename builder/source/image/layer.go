@@ -41,7 +41,7 @@ type builder struct {
 // addLayer reads a layer and lays it over the tree.
 func (b *builder) addLayer(ctx context.Context, layer v1.Descriptor, diffID v1.Hash) error {
 	if most := b.left.Stream(); layer.Size < 0 || layer.Size > most {
-		return fmt.Errorf("it has %d bytes, more than the limits allow: %d", layer.Size, most)
+		return source.Exceeded("it has %d bytes, more than the limits allow: %d", layer.Size, most)
 	}
 	blob, err := openBlob(ctx, b.sized(layer.Size), layer.Digest, layer.Size)
 	if err != nil {

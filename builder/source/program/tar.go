@@ -68,7 +68,7 @@ func Tar(ctx context.Context, s *store.Store, epoch int64, limits source.Limits,
 	case r.empty:
 		return nil, fault.Buildf("running %q: %w to %s", p.Path, ErrEmpty, name)
 	case r.err != nil:
-		return nil, fault.Default(fault.Build, fmt.Errorf("reading what %q wrote to %s: %w", p.Path, name, r.err))
+		return nil, source.Explain(fault.Build, fmt.Errorf("reading what %q wrote to %s: %w", p.Path, name, r.err), "have it write one tar archive, of relative paths, to its end")
 	}
 	return r.tree, runErr
 }

@@ -240,7 +240,7 @@ func TestDaemonsDontHoldUpTheBuild(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p, _ := newSource(t, OutputTar, "#!/bin/sh\ntar -c /etc/services >&3 2>/dev/null\nsetsid sleep 45 >/dev/null 2>&1 &\n"+x.end+"\n")
+			p, _ := newSource(t, OutputTar, "#!/bin/sh\ntar -c /etc/services >&3 2>/dev/null\nsetsid sh -c 'touch $TMPDIR/up; exec sleep 45' >/dev/null 2>&1 &\nuntil [ -e $TMPDIR/up ]; do sleep 0.1; done\n"+x.end+"\n")
 			p.Timeout = 2 * time.Second
 			start := time.Now()
 			_, err := run(t, p)

@@ -30,13 +30,19 @@ var (
 	zstd        = reader{"zstd", "zstd"}
 )
 
-// TestArtifactsUnderForeignReaders gives every artifact of both architectures
-// to programs that know nothing of bootsmith.
-func TestArtifactsUnderForeignReaders(t *testing.T) {
-	checks := map[string]func(*testing.T, artifacts){
+// foreignChecks gives the families' artifacts to programs that know nothing of
+// bootsmith.
+func foreignChecks() map[string]func(*testing.T, artifacts) {
+	return map[string]func(*testing.T, artifacts){
 		"kernel-initrd": checkKernelInitrd, "raw": checkRaw, "iso": checkISO,
 		"ipxe": checkIPXE, "qcow2": checkQcow2, "oci": checkOCI,
 	}
+}
+
+// TestArtifactsUnderForeignReaders does so with every artifact of both
+// architectures.
+func TestArtifactsUnderForeignReaders(t *testing.T) {
+	checks := foreignChecks()
 	eachArch(t, func(t *testing.T, a artifacts) {
 		if !slices.Equal(a.manifest.Variants, families.Default()) {
 			t.Errorf("built %q of %q", a.manifest.Variants, families.Default())

@@ -74,13 +74,13 @@ func serve(t *testing.T, m mirror) string {
 }
 
 // platform is a definition around a fake archive.
-type platform struct{ suite, include, mirror, keyring, more string }
+type platform struct{ suite, include, mirror, keyring, limits, more string }
 
 // newPlatform returns the definition of a platform that builds from the archive
 // as far as its packages go.
 func newPlatform(t *testing.T, repo *apttest.Repo, mirror string) platform {
 	t.Helper()
-	return platform{suite: repo.Codename, include: "app", mirror: mirror, keyring: keyringOf(t, apttest.Keyring(repo.Key, false))}
+	return platform{suite: repo.Codename, include: "app", mirror: mirror, keyring: keyringOf(t, apttest.Keyring(repo.Key, false)), limits: "{}"}
 }
 
 func keyringOf(t *testing.T, keys []byte) string {
@@ -99,8 +99,9 @@ func (p platform) write(t *testing.T) string {
 architectures: [amd64]
 root:
   packages: {suite: %s, include: [%s], mirror: %q, keyring: %q}
+  limits: %s
 kernel: {package: linux-image-test}
-%s`, p.suite, p.include, p.mirror, p.keyring, p.more)
+%s`, p.suite, p.include, p.mirror, p.keyring, p.limits, p.more)
 	path := filepath.Join(t.TempDir(), "platform.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)

@@ -85,7 +85,7 @@ func TestBadInput(t *testing.T) {
 		words []string
 	}{
 		"unknown field": {func(_ *testing.T, _ *apttest.Repo, p *platform) { p.more = "disks: {size: 1GiB}\n" },
-			cli.ExitInput, []string{"platform.yaml:6: disks: unknown field", `did you mean "disk"?`}},
+			cli.ExitInput, []string{"platform.yaml:7: disks: unknown field", `did you mean "disk"?`}},
 		"unknown suite": {func(_ *testing.T, _ *apttest.Repo, p *platform) { p.suite = "nosuch" },
 			cli.ExitInput, []string{`"nosuch"`, "platform.yaml", "suite"}},
 		"package not found": {func(_ *testing.T, _ *apttest.Repo, p *platform) { p.include = "aap" },
