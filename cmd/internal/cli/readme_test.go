@@ -59,8 +59,8 @@ func TestReadmeListsEveryCommand(t *testing.T) {
 
 // Every flag that the README's text names exists on some command.
 func TestReadmeNamesRealFlags(t *testing.T) {
-	// --help is everywhere; --keep is the demo's and checked there.
-	flags := map[string]bool{"--help": true, "--keep": true}
+	flags := labFlags(t)
+	flags["--help"] = true
 	for _, c := range leaves(newRoot(testEnv(t))) {
 		for _, m := range regexp.MustCompile(`--[a-z][a-z-]+`).FindAllString(c.UsageString(), -1) {
 			flags[m] = true
@@ -71,6 +71,30 @@ func TestReadmeNamesRealFlags(t *testing.T) {
 			t.Errorf("the README names %s, which is no flag", m[1])
 		}
 	}
+}
+
+// labFlags returns the flags that the lab's source defines: a program can't be
+// imported.
+func labFlags(t *testing.T) map[string]bool {
+	t.Helper()
+	sources, err := filepath.Glob(filepath.Join(root, "cmd/bootsmith-lab/*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := map[string]bool{}
+	for _, path := range sources {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`Var\(&[^,]+, "([a-z-]+)"`).FindAllStringSubmatch(string(text), -1) {
+			flags["--"+m[1]] = true
+		}
+	}
+	if !flags["--keep"] {
+		t.Fatalf("found the lab's flags %v, and not --keep", flags)
+	}
+	return flags
 }
 
 func TestReadmeNamesEveryVariable(t *testing.T) {
