@@ -30,7 +30,7 @@ func (s *stage[T]) save(value T) (T, error) {
 	}
 	if s.entry != nil && !sameResult(s.entry, e) {
 		return value, fault.Buildf("building %s: the files differ from those that the cache had, of which others have been used", s.name).
-			WithFix("build again with --no-cache")
+			WithFix("build again: what was damaged in the cache has been deleted")
 	}
 	if err := s.g.cache.Put(e); err != nil {
 		return value, err
