@@ -136,7 +136,8 @@ func (l *Lock) Encode() ([]byte, error) {
 	return joinLeaves(b), nil
 }
 
-// joinLeaves writes objects and lists that hold no others on one line.
+// joinLeaves writes objects that hold no others on one line, and lists of one
+// value.
 func joinLeaves(indented []byte) []byte {
 	var out bytes.Buffer
 	lines := strings.Split(string(indented), "\n")
@@ -147,7 +148,7 @@ func joinLeaves(indented []byte) []byte {
 			for !opens(lines[end]) && !closes(lines[end]) {
 				end++
 			}
-			if closes(lines[end]) {
+			if closes(lines[end]) && (strings.HasSuffix(line, "{") || end == i+2) {
 				for _, l := range lines[i+1 : end] {
 					line += strings.TrimSpace(l)
 					if strings.HasSuffix(l, ",") {

@@ -321,55 +321,70 @@ func TestDriftedPlan(t *testing.T) {
 
 // Sources other than packages are locked by what they hold.
 func TestLockedSources(t *testing.T) {
-	script := "#!/bin/sh\nexit %d\n"
+	put := func(t *testing.T, text string, elem ...string) {
+		t.Helper()
+		path := filepath.Join(elem...)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, x := range map[string]struct {
 		text   string
 		change func(t *testing.T, dir string, n int)
-		same   func(t *testing.T, dir string) // no change
+		timed  string // file whose time doesn't count
+		want   string
 	}{
-		"archive": {"archive: {path: root.tar}", func(t *testing.T, dir string, n int) { writeTar(t, filepath.Join(dir, "root.tar"), fmt.Sprint(n)) }, nil},
-		"script":  {"script: {path: make}", func(t *testing.T, dir string, n int) { writeProgram(t, dir, fmt.Sprintf(script, n)) }, nil},
-		"directory": {"directory: {path: tree}", func(t *testing.T, dir string, n int) {
-			if err := os.MkdirAll(filepath.Join(dir, "tree"), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(dir, "tree/file"), []byte(fmt.Sprint(n)), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}, func(t *testing.T, dir string) {
-			if err := os.Chtimes(filepath.Join(dir, "tree/file"), time.Unix(1e9, 0), time.Unix(1e9, 0)); err != nil {
-				t.Fatal(err)
-			}
-		}},
+		"archive": {"root:\n  archive: {path: root.tar}\n",
+			func(t *testing.T, dir string, n int) { writeTar(t, filepath.Join(dir, "root.tar"), fmt.Sprint(n)) },
+			"root.tar", ":4: root.archive: for amd64 it is sha256:"},
+		"script": {"root:\n  script: {path: make}\n",
+			func(t *testing.T, dir string, n int) { put(t, fmt.Sprintf("#!/bin/sh\nexit %d\n", n), dir, "make") },
+			"make", ":4: root.script: for amd64 it is sha256:"},
+		"directory": {"root:\n  directory: {path: tree}\n",
+			func(t *testing.T, dir string, n int) { put(t, fmt.Sprint(n), dir, "tree/file") },
+			"tree/file", ":4: root.directory: for amd64 it is sha256:"},
+		"image": {"root:\n  image: {reference: \"oci:layout\"}\n",
+			func(t *testing.T, dir string, _ int) {
+				if err := os.RemoveAll(filepath.Join(dir, "layout")); err != nil {
+					t.Fatal(err)
+				}
+				writeLayout(t, filepath.Join(dir, "layout"))
+			}, "layout/index.json", ":4: root.image: for amd64 it is sha256:"},
+		"kernel": {"root: {archive: {path: root.tar}}\nkernel: {files: {image: vmlinuz, version: \"6.1\"}}\n",
+			func(t *testing.T, dir string, n int) {
+				writeTar(t, filepath.Join(dir, "root.tar"), "same")
+				put(t, peImage()+fmt.Sprint(n), dir, "vmlinuz")
+			}, "vmlinuz", ":4: kernel.files: for amd64 they are sha256:"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, c := t.TempDir(), hostConfig(t)
 			x.change(t, dir, 1)
-			f := define(t, dir, "name: demo\narchitectures: [arm64]\nroot:\n  "+x.text+"\n")
+			f := define(t, dir, "name: demo\narchitectures: [amd64]\n"+x.text)
 			l := written(t, newTestLock(t, c, f, nil, Update{}))
 			r := Request{File: f, Lock: l, Locked: true, SourceDateEpoch: "1700000000"}
-			if x.same != nil {
-				x.same(t, dir)
+			if err := os.Chtimes(filepath.Join(dir, x.timed), time.Unix(1e9, 0), time.Unix(1e9, 0)); err != nil {
+				t.Fatal(err)
 			}
 			if p := newTestPlan(t, c, r); p.LockSHA256 == "" {
 				t.Error("the lock isn't used")
 			}
+			if err := CheckLock(t.Context(), c, r); err != nil {
+				t.Error(err)
+			}
 			x.change(t, dir, 2)
 			_, err := NewPlan(t.Context(), c, r)
-			var drift *Drift
-			if !errors.As(err, &drift) || !strings.Contains(err.Error(), "platform.yaml:4: root."+name+": for arm64 it is sha256:") {
-				t.Errorf("changed: %v", err)
+			for _, err := range []error{err, CheckLock(t.Context(), c, r)} {
+				var drift *Drift
+				if !errors.As(err, &drift) || !strings.Contains(err.Error(), "platform.yaml"+x.want) {
+					t.Errorf("changed: %v", err)
+				}
 			}
 			r.Lock = written(t, newTestLock(t, c, f, l, Update{}))
 			newTestPlan(t, c, r)
 		})
-	}
-}
-
-func writeProgram(t *testing.T, dir, text string) {
-	t.Helper()
-	if err := os.WriteFile(filepath.Join(dir, "make"), []byte(text), 0o755); err != nil {
-		t.Fatal(err)
 	}
 }
 

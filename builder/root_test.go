@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	gcrlayout "github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -208,11 +209,10 @@ func TestScriptSample(t *testing.T) {
 	}
 }
 
-// The image that a root comes from is the manifest's base image, and dates the
-// build.
-func TestImageIsTheBase(t *testing.T) {
-	dir := t.TempDir()
-	layout := filepath.Join(dir, "layout")
+// writeLayout makes an OCI image layout with an image of noise for amd64, and
+// returns the image's digest.
+func writeLayout(t *testing.T, layout string) v1.Hash {
+	t.Helper()
 	img, err := random.Image(100, 2)
 	if err != nil {
 		t.Fatal(err)
@@ -237,6 +237,15 @@ func TestImageIsTheBase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return digest
+}
+
+// The image that a root comes from is the manifest's base image, and dates the
+// build.
+func TestImageIsTheBase(t *testing.T) {
+	dir := t.TempDir()
+	layout := filepath.Join(dir, "layout")
+	digest := writeLayout(t, layout)
 	for _, reference := range []string{"oci:./layout", "oci:layout@" + digest.String(), "registry.example.com/base@" + digest.String()} {
 		c := hostConfig(t)
 		c.Images = func(repository string) (image.Blobs, error) {

@@ -73,7 +73,6 @@ func TestLock(t *testing.T) {
 	if code != 0 || !strings.Contains(out, "arm64: 3 packages of test, released 2023-11-14 22:13:20Z\n") {
 		t.Fatalf("%d\n%s%s", code, out, log)
 	}
-	first := b.lock(t)
 	b.repo.Add(apttest.Deb{Name: "app", Version: "2", Arch: "all"})
 	b.repo.Date = b.repo.Date.Add(time.Minute)
 	b.repo.Publish()
@@ -91,12 +90,42 @@ func TestLock(t *testing.T) {
 		{"app", []string{"--update"}, "  packages:\n    + app 2, use root\n"},
 	} {
 		b.define(t, x.include)
+		before := b.lock(t)
 		if code, out, log = b.run(t, "lock", x.args...); code != 0 || !strings.Contains(out, x.want) {
 			t.Errorf("lock %q of %s: %d\n%s%s", x.args, x.include, code, out, log)
 		}
+		if same := b.lock(t) == before; same != strings.Contains(x.want, "no difference") {
+			t.Errorf("lock %q of %s: the lock is the same: %v", x.args, x.include, same)
+		}
 	}
-	if b.lock(t) == first {
-		t.Error("the lock is as it was")
+}
+
+// An archive that shows an older state than the locked one is refused.
+func TestLockRefusesDowngrade(t *testing.T) {
+	b := newLockBench(t)
+	if code, _, log := b.run(t, "lock"); code != 0 {
+		t.Fatal(log)
+	}
+	before := b.lock(t)
+	b.repo.Date = b.repo.Date.Add(-time.Hour)
+	b.repo.Publish()
+	refused := func(verb string, args ...string) {
+		t.Helper()
+		code, _, log := b.run(t, verb, args...)
+		if code != ExitInput || !strings.Contains(log, "2023-11-14T21:13:20Z, and that of the lock 2023-11-14T22:13:20Z") {
+			t.Errorf("%s %q: %d %s", verb, args, code, log)
+		}
+		if b.lock(t) != before {
+			t.Error("the lock has changed")
+		}
+	}
+	refused("lock", "--update")
+	refused("lock", "--update", "app")
+	b.define(t, "tool")
+	refused("lock")
+	refused("build", "--output-dir", filepath.Join(b.dir, "out"))
+	if code, _, log := b.run(t, "lock", "--update", "--allow-downgrade"); code != 0 {
+		t.Error(log)
 	}
 }
 
