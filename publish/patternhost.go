@@ -30,10 +30,9 @@ func mayBeginWith(pattern, prefix string) bool {
 	if err != nil {
 		return false
 	}
-	runes := []rune(prefix)
 	threads := []uint32{uint32(prog.Start)}
 	before := rune(-1)
-	for _, r := range runes {
+	for _, r := range prefix {
 		var next []uint32
 		for _, pc := range reach(prog, threads, syntax.EmptyOpContext(before, r)) {
 			inst := &prog.Inst[pc]

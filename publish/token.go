@@ -110,7 +110,7 @@ func checkToken(raw []byte, where string, now time.Time) (string, error) {
 	}
 	if expiry := tokenExpiry(parts[1]); !expiry.IsZero() && !now.Before(expiry) {
 		return "", fault.Inputf("reading the identity token from %s: it expired at %s", where, expiry.UTC().Format(time.RFC3339)).
-			WithFix("get a new one; a job that is longer than a token lives needs a source that is asked again: " +
+			WithFix("get a new one, and run `bootsmith publish --resume` if something was pushed; a job that is longer than a token lives needs a source that is asked again: " +
 				"a file that is kept fresh, --identity-token-command, or the job's token service")
 	}
 	return token, nil
@@ -139,7 +139,7 @@ func actionsToken(requestURL, bearer string, transport http.RoundTripper, now fu
 	return func(ctx context.Context) (string, error) {
 		raw, err := requestToken(ctx, client, requestURL, bearer)
 		if err != nil {
-			return "", fault.Default(fault.Remote, fmt.Errorf("asking the Actions runner for an identity token: %w", err))
+			return "", signError(fmt.Errorf("asking the Actions runner for an identity token: %w", err))
 		}
 		return checkToken(raw, "the Actions runner", now())
 	}

@@ -102,6 +102,9 @@ func TestActionsTokenIsStrict(t *testing.T) {
 			io.WriteString(w, c.body)
 		}))
 		token, err := actionsToken(server.URL, "secret-bearer", nil, time.Now)(t.Context())
+		if fault.ClassOf(err) != fault.Remote && name != "no token" {
+			t.Errorf("%s: error %v is not of class Remote", name, err)
+		}
 		if err == nil || token != "" || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), testToken) && c.status != http.StatusUnauthorized {
 			t.Errorf("%s: token %q, error %v", name, token, err)
 		}
