@@ -119,7 +119,7 @@ func hostileSources() map[string]hostile {
 		"curious script":   {fromScript, scriptOf("env | grep -q -i -e secret -e token && exit 9; echo nothing to see; exit 8"), cli.ExitBuild, []string{"exit status 8"}},
 		"forgotten script": {fromScript, func(t *testing.T, dir string) { writeFile(t, filepath.Join(dir, "build.sh"), "#!/bin/sh\n", 0o644) }, cli.ExitInput, []string{"build.sh", "chmod +x"}},
 
-		"kernel of another CPU": {"root: {archive: {path: root.tar}}\nkernel: {files: {image: vmlinuz, version: \"6.1\"}}", both(bytesAs("root.tar", good), bytesAs("vmlinuz", peImage(0xaa64))),
+		"kernel of another CPU": {"root: {archive: {path: root.tar}}\nkernel: {files: {image: vmlinuz, version: \"6.1\"}}", each(bytesAs("root.tar", good), bytesAs("vmlinuz", peImage(0xaa64))),
 			cli.ExitInput, []string{"vmlinuz", "it is for arm64, not for amd64", "name a kernel for amd64"}},
 		"kernel in the root of another CPU": {fromArchive, tarOf(apttest.File("boot/vmlinuz-6.1", string(peImage(0xaa64)))), cli.ExitInput, []string{"boot/vmlinuz-6.1", "it is for arm64, not for amd64"}},
 		"two kernels": {fromArchive, tarOf(file("boot/vmlinuz-6.1"), file("usr/lib/modules/6.2/vmlinuz")), cli.ExitInput,
@@ -214,7 +214,7 @@ func bytesAs(name string, data []byte) func(*testing.T, string) {
 	return func(t *testing.T, dir string) { writeFile(t, filepath.Join(dir, name), string(data), 0o644) }
 }
 
-func both(a, b func(*testing.T, string)) func(*testing.T, string) {
+func each(a, b func(*testing.T, string)) func(*testing.T, string) {
 	return func(t *testing.T, dir string) { a(t, dir); b(t, dir) }
 }
 
