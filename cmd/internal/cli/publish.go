@@ -28,6 +28,7 @@ type publishFlags struct {
 	token, tokenFile, tokenCommand         string
 	key, keyPassphrase, logFormat          string
 	cosign2                                bool
+	mountFrom                              string
 	uploads                                int
 	registry                               registryFlags
 }
@@ -44,6 +45,7 @@ func (p *publishFlags) register(c *cobra.Command) {
 	f.StringVar(&p.keyPassphrase, "key-passphrase-file", "", "file with the key's passphrase (default: "+KeyPassphraseVariable+")")
 	f.BoolVar(&p.cosign2, "cosign-2-signatures", false, "also write the .sig and .att tags that cosign 2 verifies")
 	f.IntVar(&p.uploads, "uploads", 4, "files to send at a time")
+	f.StringVar(&p.mountFrom, "mount-from", "", "repository of the same registry, without its host, from which it takes files that it has there")
 }
 
 func newPublish(env Env) *cobra.Command {
@@ -142,7 +144,7 @@ func runPublish(ctx context.Context, env Env, flags publishFlags, repository str
 	progress := newPushReporter(env, flags.logFormat)
 	pubs, err := publish.Publish(ctx, build, publish.Options{
 		Repository: strings.TrimSuffix(repository, "/"), Access: access,
-		Signer: signer, Cosign2: flags.cosign2, Run: publish.RunFromEnv(env.Getenv), Jobs: flags.uploads, Resume: resume,
+		Signer: signer, Cosign2: flags.cosign2, Run: publish.RunFromEnv(env.Getenv), Jobs: flags.uploads, MountFrom: flags.mountFrom, Resume: resume,
 		Progress: progress.take,
 	})
 	if err != nil {
