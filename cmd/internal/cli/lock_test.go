@@ -8,10 +8,17 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
 	"github.com/powernode/bootsmith/builder/source/apt/apttest"
+	"github.com/powernode/bootsmith/publish/localstack"
 )
 
 // lockBench is a definition, an archive that serves it, and a cache.
@@ -211,4 +218,65 @@ func readAll(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(data)
+}
+
+// An image that was locked and fetched needs no registry.
+func TestFetchedImageIsEnough(t *testing.T) {
+	s, err := localstack.Start(t.Context(), localstack.Config{Dir: filepath.Join(t.TempDir(), "stack")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := sync.OnceValue(s.Close)
+	t.Cleanup(func() { closed() })
+	digest := pushImage(t, s.Registry+"/acme/base")
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "platform.yaml"), "name: demo\narchitectures: [arm64]\nroot: {image: {reference: \""+s.Registry+"/acme/base@"+digest+"\"}}\n")
+	flags := []string{"--file", dir, "--cache-dir", filepath.Join(dir, "cache")}
+	code, out, log := run(t, testEnv(t), append([]string{"lock", "--fetch"}, flags...)...)
+	if code != 0 || out != "arm64: root from image "+digest+"\n" {
+		t.Fatalf("%d %s%s", code, out, log)
+	}
+	if err := closed(); err != nil {
+		t.Fatal(err)
+	}
+	offline := append([]string{"plan", "--locked", "--offline"}, flags...)
+	if code, out, log := run(t, testEnv(t), offline...); code != 0 || !strings.Contains(out, "root from image  "+digest) {
+		t.Errorf("%d %s%s", code, out, log)
+	}
+	if err := os.RemoveAll(filepath.Join(dir, "cache")); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, log := run(t, testEnv(t), offline...); code != ExitInput || !strings.Contains(log, digest+": it is not in the cache, and the build is offline; build once without --offline, or run bootsmith lock --fetch") {
+		t.Errorf("without a cache: %d %s", code, log)
+	}
+}
+
+// pushImage pushes an image of noise for arm64 and returns its digest.
+func pushImage(t *testing.T, repository string) string {
+	t.Helper()
+	img, err := random.Image(100, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config = config.DeepCopy()
+	config.OS, config.Architecture, config.Created.Time = "linux", "arm64", time.Unix(1_500_000_000, 0)
+	if img, err = mutate.ConfigFile(img, config); err != nil {
+		t.Fatal(err)
+	}
+	ref, err := name.NewTag(repository + ":latest")
+	if err == nil {
+		err = remote.Write(ref, img)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return digest.String()
 }
