@@ -16,8 +16,11 @@ TEST_PACKAGES := $(DEMO_PACKAGES) qemu-system-x86 qemu-system-arm qemu-utils ovm
 	kmod libc-bin openssl fdisk sbsigntool softhsm2 opensc device-tree-compiler \
 	binutils-x86-64-linux-gnu binutils-aarch64-linux-gnu gcc libc6-dev
 
+BOOTSTRAP_PACKAGES := mmdebstrap uidmap qemu-user-static
+BINFMT := /proc/sys/fs/binfmt_misc
+
 .DEFAULT_GOAL := help
-.PHONY: help demo build test cover fuzz boot boot-table boot-server registries cosign3 repro sources bench lint ci clean init deps-demo deps-test FORCE
+.PHONY: help demo build test cover fuzz boot boot-table boot-server bootstrap deps-bootstrap registries cosign3 repro sources bench lint ci clean init deps-demo deps-test FORCE
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -68,6 +71,11 @@ boot-table: ## Write the README's table of boots from the last make boot boot-se
 boot-server: deps-test init ## Boot the server platform to multi-user, log in, reboot
 	BOOTSMITH_BOOT_LOGS=$(abspath $(STATE))/boot $(GO) test -count=1 -timeout 180m -tags boot -v -run '^TestBootServer$$' ./cmd/internal/vm
 
+bootstrap: deps-test deps-bootstrap init ## Bootstrap roots, foreign ones too, compare twins, boot the server from one
+	$(GO) test -count=1 -timeout 120m -tags bootstrap -v -run '^Test(Reproducible|Foreign|OldRelease)$$' ./builder/source/bootstrap
+	$(GO) test -count=1 -timeout 60m -tags bootstrap -v -run '^TestTwins$$' ./builder
+	$(GO) test -count=1 -timeout 180m -tags boot -v -run '^TestBootBootstrapped$$' ./cmd/internal/vm
+
 # Registries that the distribution doesn't have are built once, from their
 # modules: distribution 3, and Gitea without its web pages.
 REGISTRIES := $(STATE)/registries
@@ -109,13 +117,14 @@ lint: ## Check format, vet, staticcheck and go.mod
 	$(GO) vet ./...
 	$(GO) vet -tags boot ./cmd/internal/vm
 	$(GO) vet -tags repro,sources ./cmd/internal/e2e
+	$(GO) vet -tags bootstrap ./builder ./builder/source/bootstrap
 	$(GO) vet -tags registries,cosign3 ./publish
 	$(GO) mod tidy -diff
-	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) -tags boot,repro,sources,registries,cosign3 ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) -tags boot,repro,sources,bootstrap,registries,cosign3 ./...
 
 STATICCHECK := v0.8.2
 
-ci: lint test cover repro sources registries cosign3 boot boot-server demo ## Everything that has to pass
+ci: lint test cover repro sources registries cosign3 boot boot-server bootstrap demo ## Everything that has to pass
 
 clean: ## Delete what was built; the caches stay
 	rm -rf $(BIN) build $(STATE) builder/initramfs/bin/init-*
@@ -125,6 +134,17 @@ deps-demo:
 
 deps-test:
 	@$(call apt-install,$(TEST_PACKAGES))
+
+# Machines whose init has set up neither get a mounted binfmt_misc and handlers
+# for the architectures of others. The user is one that isn't root.
+deps-bootstrap:
+	@$(call apt-install,$(BOOTSTRAP_PACKAGES))
+	@test -e $(BINFMT)/status || $(SUDO) mount -t binfmt_misc binfmt_misc $(BINFMT)
+	@for m in x86_64 aarch64; do \
+		test $$m = "$$(uname -m)" || test -e $(BINFMT)/qemu-$$m || \
+			$(SUDO) sh -c "cat /usr/lib/binfmt.d/qemu-$$m.conf > $(BINFMT)/register"; \
+	done
+	@id bootsmith-test >/dev/null 2>&1 || $(SUDO) useradd --create-home bootsmith-test
 
 # Prints the folder of a module's sources, and fetches them first.
 module-dir = $(GO) mod download -json $(1) | sed -n 's/^.*"Dir": "\(.*\)".*$$/\1/p'

@@ -6,6 +6,20 @@
 // A step does nothing in a root that lacks its data, and never replaces a file
 // that is there already: what the definition lays over the root comes first and
 // wins.
+//
+// A root whose scripts did run differs in these, as a test that compares the
+// platforms debian-13-server and debian-13-bootstrap knows:
+//
+//   - Ids of system accounts are counted there, and made from names here.
+//   - Records of helpers are missing: of apt, debconf, ucf, deb-systemd-helper,
+//     update-shells. dpkg's database says "unpacked", and has no triggers.
+//   - Templates without an entry are missing, such as /etc/hosts.allow, and the
+//     links of System V's init.
+//   - What systemd-tmpfiles makes at every boot isn't made before.
+//   - Compiled databases hold the same in another order.
+//
+// Not known are scripts that do more than register units, alternatives and what
+// the steps are for: the root of packages that need theirs is to be bootstrapped.
 package finish
 
 import (

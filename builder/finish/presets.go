@@ -11,7 +11,7 @@ import (
 // name, as systemctl's preset does.
 func (r *root) followPresets() error {
 	for _, s := range scopes {
-		rules, err := r.presetRules(s)
+		rules, err := r.presetRules(s.presets...)
 		if err != nil {
 			return err
 		}

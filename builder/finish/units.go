@@ -13,7 +13,9 @@ import (
 
 // scope is one of systemd's two managers and where its files are.
 type scope struct {
+	// presets are the definition's, packaged the packages'.
 	units, presets []string
+	packaged       string
 	// links is where enabling makes symlinks.
 	links string
 	// option is what maintainer scripts say for it.
@@ -23,21 +25,22 @@ type scope struct {
 var scopes = []scope{
 	{
 		units:   []string{"etc/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system"},
-		presets: []string{"etc/systemd/system-preset", "usr/local/lib/systemd/system-preset"},
-		links:   "etc/systemd/system",
+		presets: []string{"etc/systemd/system-preset", "usr/local/lib/systemd/system-preset"}, packaged: "usr/lib/systemd/system-preset",
+		links: "etc/systemd/system",
 	},
 	{
 		units:   []string{"etc/systemd/user", "usr/local/lib/systemd/user", "usr/lib/systemd/user"},
-		presets: []string{"etc/systemd/user-preset", "usr/local/lib/systemd/user-preset"},
-		links:   "etc/systemd/user", option: "--user",
+		presets: []string{"etc/systemd/user-preset", "usr/local/lib/systemd/user-preset"}, packaged: "usr/lib/systemd/user-preset",
+		links: "etc/systemd/user", option: "--user",
 	},
 }
 
 // enableUnits makes the symlinks that `systemctl enable` makes, for the units
 // that the definition's presets (systemd.preset(5)) enable, and for those that
-// they don't name and the packages' postinst scripts enable. The presets of
-// packages, in /usr/lib, are not followed: Debian's policy is in its scripts.
-// Where these have run, only the definition's presets are left.
+// they don't name and the packages' postinst scripts enable. Debian's policy is
+// in these: what the presets of packages enable doesn't count, but scripts leave
+// off what these disable (deb-systemd-helper(1p)). Where scripts have run, only
+// the definition's presets are left.
 func enableUnits(_ context.Context, r *root, in Input) error {
 	if in.State == Bootstrapped {
 		return r.followPresets()
@@ -47,38 +50,36 @@ func enableUnits(_ context.Context, r *root, in Input) error {
 		return err
 	}
 	for _, s := range scopes {
-		rules, err := r.presetRules(s)
-		if err != nil {
-			return err
-		}
-		e := enabler{root: r, scope: s, done: map[string]bool{}}
-		for _, name := range r.unitNames(s) {
-			enable, ruled := match(rules, name)
-			if !ruled {
-				enable = byScripts[s.option+" "+name]
-			}
-			if !enable {
-				continue
-			}
-			if err := e.enable(name); err != nil {
-				return fmt.Errorf("enabling %q: %w", name, err)
-			}
-		}
-		if err := e.enableInstances(byScripts, rules); err != nil {
+		if err := r.enableScope(s, byScripts); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// enableInstances enables the instances of templates that scripts enable.
-func (e *enabler) enableInstances(byScripts map[string]bool, rules []rule) error {
-	for _, key := range sortedKeys(byScripts) {
-		option, name, _ := strings.Cut(key, " ")
-		if option != e.scope.option || templateOf(name) == "" {
-			continue
+func (r *root) enableScope(s scope, byScripts map[string]bool) error {
+	rules, err := r.presetRules(s.presets...)
+	if err != nil {
+		return err
+	}
+	packaged, err := r.presetRules(append(slices.Clone(s.presets), s.packaged)...)
+	if err != nil {
+		return err
+	}
+	names := r.unitNames(s)
+	for _, key := range sortedKeys(byScripts) { // instances are no files
+		if option, name, _ := strings.Cut(key, " "); option == s.option && templateOf(name) != "" {
+			names = append(names, name)
 		}
-		if enable, ruled := match(rules, name); ruled && !enable {
+	}
+	e := enabler{root: r, scope: s, done: map[string]bool{}}
+	for _, name := range names {
+		enable, ruled := match(rules, name)
+		if !ruled && byScripts[s.option+" "+name] {
+			enable, ruled = match(packaged, name)
+			enable = enable || !ruled
+		}
+		if !enable {
 			continue
 		}
 		if err := e.enable(name); err != nil {
@@ -140,9 +141,9 @@ type rule struct {
 	instances []string
 }
 
-func (r *root) presetRules(s scope) ([]rule, error) {
+func (r *root) presetRules(dirs ...string) ([]rule, error) {
 	var rules []rule
-	for _, p := range r.merged(".preset", s.presets...) {
+	for _, p := range r.merged(".preset", dirs...) {
 		lines, err := r.lines(p)
 		if err != nil {
 			return nil, err

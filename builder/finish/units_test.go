@@ -9,7 +9,9 @@ import (
 func TestUnits(t *testing.T) {
 	const dir = "usr/lib/systemd/system/"
 	r := newTree(t, files{
-		"usr/lib/systemd/system-preset/90-systemd.preset":   "enable static.service\nenable unnamed.service\n",
+		"usr/lib/systemd/system-preset/90-systemd.preset":   "enable static.service\nenable unnamed.service\ndisable left-off.service\n",
+		dir + "left-off.service":                            "[Install]\nWantedBy=multi-user.target\n",
+		"var/lib/dpkg/info/left-off.postinst":               "\tdeb-systemd-helper enable 'left-off.service' >/dev/null || true\n",
 		"usr/local/lib/systemd/system-preset/90-x.preset":   "# comment\n; comment\nenable net.service\nenable getty@.service\ndisable debug*\nenable *.target\ndisable serial@ttyS1.service\n",
 		"etc/systemd/system-preset/10-mine.preset":          "disable unwanted.service\nenable mine.service\n",
 		"usr/local/lib/systemd/system-preset/80-off.preset": "garbage that isn't read\n",

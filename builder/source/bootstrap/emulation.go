@@ -23,7 +23,7 @@ func (h Host) checkEmulation(a arch.Arch) error {
 	problem := func(format string, args ...any) *fault.Error {
 		return fault.Toolf("bootstrapping the root of %s on %s: %s", a.Name, h.Arch, fmt.Sprintf(format, args...))
 	}
-	install := fmt.Sprintf("run apt-get install qemu-user-static binfmt-support and update-binfmts --enable qemu-%s as root", a.Machine)
+	install := fmt.Sprintf("run apt-get install qemu-user-static and sh -c 'cat /usr/lib/binfmt.d/qemu-%s.conf > /%s/register' as root", a.Machine, binfmtDir)
 	status, err := fs.ReadFile(h.Root, binfmtDir+"/status")
 	if err != nil {
 		return problem("binfmt_misc is not mounted, so that no emulator can be found").

@@ -67,9 +67,9 @@ func TestHostCheck(t *testing.T) {
 		{"AppArmor", "amd64", 1000, map[string]string{"proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1\n"}, "kernel.apparmor_restrict_unprivileged_userns=0"},
 		{"no namespaces", "amd64", 1000, map[string]string{"proc/sys/user/max_user_namespaces": "0\n"}, "user.max_user_namespaces=15000"},
 		{"not mounted", "arm64", 0, map[string]string{binfmtDir + "/status": "-"}, "bootstrapping the root of arm64 on amd64: binfmt_misc is not mounted, so that no emulator can be found; " +
-			"run mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc as root, then run apt-get install qemu-user-static binfmt-support and update-binfmts --enable qemu-aarch64 as root"},
+			"run mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc as root, then run apt-get install qemu-user-static and sh -c 'cat /usr/lib/binfmt.d/qemu-aarch64.conf > /proc/sys/fs/binfmt_misc/register' as root"},
 		{"all disabled", "arm64", 0, map[string]string{binfmtDir + "/status": "disabled\n"}, "binfmt_misc is disabled; run sh -c 'echo 1 > /proc/sys/fs/binfmt_misc/status' as root"},
-		{"no handler", "arm64", 0, map[string]string{handler: "-"}, "no handler in /proc/sys/fs/binfmt_misc takes its programs; run apt-get install qemu-user-static binfmt-support and update-binfmts --enable qemu-aarch64"},
+		{"no handler", "arm64", 0, map[string]string{handler: "-"}, "no handler in /proc/sys/fs/binfmt_misc takes its programs; run apt-get install qemu-user-static and sh -c 'cat /usr/lib/binfmt.d/qemu-aarch64.conf"},
 		{"disabled", "arm64", 0, map[string]string{handler: aarch64("disabled", "F")}, "the handler qemu-aarch64 is disabled; run sh -c 'echo 1 > /proc/sys/fs/binfmt_misc/qemu-aarch64' as root"},
 		{"not in chroots", "arm64", 0, map[string]string{handler: aarch64("enabled", "OC")}, "lacks the flag F; remove it with sh -c 'echo -1 > "},
 		{"by any name", "arm64", 0, map[string]string{handler: "-", binfmtDir + "/x": aarch64("enabled", "PF")}, ""},

@@ -41,7 +41,7 @@ const (
 // it reboot, and looks for what was there before.
 func TestBootServer(t *testing.T) {
 	key := newKey(t)
-	output := buildPlatform(t, serverWithKey(t, key), "--variants", "raw")
+	output := buildPlatform(t, serverWithKey(t, serverDefinition, key), "--variants", "raw")
 	all := arch.All()
 	inParallel(t, machines, len(all), func(t *testing.T, i int) (string, func(*testing.T)) {
 		return all[i].Name, func(t *testing.T) { bootServer(t, all[i], filepath.Join(output, all[i].Name), key) }
@@ -66,11 +66,11 @@ func newKey(t *testing.T) ssh.Signer {
 // its watchdogs they look dead.
 const patience = "systemd.default_device_timeout_sec=1200 systemd.default_timeout_start_sec=1200 systemd.service_watchdogs=0"
 
-// serverWithKey copies the platform, lets the key log in and adds patience.
-func serverWithKey(t *testing.T, key ssh.Signer) string {
+// serverWithKey copies a platform, lets the key log in and adds patience.
+func serverWithKey(t *testing.T, definition string, key ssh.Signer) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "platform")
-	if err := os.CopyFS(dir, os.DirFS(serverDefinition)); err != nil {
+	if err := os.CopyFS(dir, os.DirFS(definition)); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "platform.yaml")
