@@ -41,8 +41,8 @@ test: deps-test init ## Run the tests, foreign readers included
 
 # The packages that write or read a file format; helpers of tests are none.
 FORMATS := ./families/inspect ./families/internal/... ./builder/composefs/... ./builder/fsverity ./builder/dmverity \
-	./builder/initramfs ./builder/uki/... ./builder/secureboot ./builder/kernel/depmod ./builder/finish/hwdb \
-	./builder/finish/ldcache ./builder/source/archive ./builder/source/control ./builder/source/deb ./builder/source/unxz
+	./builder/initramfs ./builder/uki/... ./builder/secureboot ./builder/kernel/... ./builder/finish/hwdb \
+	./builder/finish/ldcache ./builder/source/archive ./builder/source/control ./builder/source/deb ./builder/source/unxz/...
 HELPERS := %/foreign %/oracle %/authenticodetest
 
 cover: deps-test init ## See that tests cover more than 85 % of every format package
