@@ -43,7 +43,7 @@ type identities struct {
 func (p planned) identify(root string) identities {
 	var i identities
 	i.unpackKernel = p.identity("unpack-kernel", packageDigests(p.target.Packages.Boot()), p.kernelFiles())
-	i.unpackRoot = p.identity("unpack-root", packageDigests(p.target.Packages.Root), p.target.Root, p.kernelFiles(), p.modules, p.plan.Epoch, root)
+	i.unpackRoot = p.identity("unpack-root", packageDigests(p.target.Packages.Root), p.target.Root, p.notInstalled(), p.kernelFiles(), p.modules, p.plan.Epoch, root)
 	i.finishRoot = p.identity("finish-root", i.unpackRoot, p.target.Root != nil, p.target.bootsFromRoot(), p.plan.OverlayDigest, p.plan.Platform, p.plan.Users, p.plan.Permissions, p.plan.Epoch)
 	i.rootImage = p.identity("root-image", i.finishRoot, p.plan.Epoch)
 	i.kernel = p.identity("kernel", i.kernelTree(p))
@@ -150,6 +150,15 @@ func (p planned) kernelFiles() []any {
 		return nil
 	}
 	return []any{p.target.KernelDigest, p.plan.Epoch}
+}
+
+// notInstalled is what is only unpacked of the packages of a root that is not
+// made of packages.
+func (p planned) notInstalled() []string {
+	if p.target.Root == nil {
+		return nil
+	}
+	return packageDigests(p.target.Packages.kernelInRoot())
 }
 
 // scripted tells that a plan doesn't say what the root holds: a script may make

@@ -200,3 +200,25 @@ func TestIdentityOfPackages(t *testing.T) {
 		t.Error("another package of the root changes the wrong trees")
 	}
 }
+
+// A bootstrap installs the root's packages but the kernel's: which those are
+// changes the root.
+func TestIdentityOfBootstraps(t *testing.T) {
+	p := fullPlan()
+	p.Targets[0].Root.Source = bootstrapSource
+	packages := &p.Targets[0].Packages
+	packages.Root = []apt.Package{{SHA256: "a"}, {SHA256: "b"}}
+	packages.Kernel = []apt.Package{{SHA256: "b"}}
+	before := identitiesOf(t, p)
+	packages.Kernel = []apt.Package{{SHA256: "c"}}
+	after := identitiesOf(t, p)
+	if before.unpackRoot == after.unpackRoot || before.sbom == after.sbom {
+		t.Error("another kernel leaves the root or its SBOM as they are")
+	}
+	p.Targets[0].Root.Source = "archive"
+	one := identitiesOf(t, p)
+	packages.Kernel = []apt.Package{{SHA256: "b"}}
+	if two := identitiesOf(t, p); one.unpackKernel == two.unpackKernel || one.unpackRoot == two.unpackRoot {
+		t.Error("another kernel leaves its tree, or the root that it goes into, as they are")
+	}
+}
