@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -182,4 +183,50 @@ func resolveAll(t *testing.T, tags []string) (digests []string) {
 		digests = append(digests, d)
 	}
 	return digests
+}
+
+// TestDebiansCosignSigns has cosign sign with the services of the stack, and
+// verifies that with ours.
+func TestDebiansCosignSigns(t *testing.T) {
+	s := startStack(t, localstack.Config{})
+	token, err := s.IssueToken(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	file, bundle := filepath.Join(dir, "file"), filepath.Join(dir, "bundle")
+	writeTestFile(t, file, []byte("a file"))
+	env := append(writeRoots(t, s), "HOME="+dir, "TUF_ROOT="+filepath.Join(dir, "tuf"), "HTTPS_PROXY=http://127.0.0.1:1")
+	_, err = client(t, "cosign").Run(t.Context(), dir, env, "sign-blob", "--yes", "--fulcio-url", s.URL+"/fulcio", "--tlog-upload=false",
+		"--timestamp-server-url", s.URL+"/tsa/api/v1/timestamp", "--identity-token", token, "--new-bundle-format", "--bundle", bundle, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := policy(s)
+	if err := publish.VerifyFile(t.Context(), file, bundle, p); err != nil {
+		t.Error(err)
+	}
+	p.IdentityRegexp = "https://gitea\\.example\\.org/acme/other"
+	refused(t, publish.VerifyFile(t.Context(), file, bundle, p), publish.SignatureFailed)
+}
+
+// TestSkopeo copies the image out of a build's index, which it takes for an image
+// of two platforms, and by its tag.
+func TestSkopeo(t *testing.T) {
+	s := startStack(t, localstack.Config{})
+	pubs := publishBuild(t, writeBuild(t, []string{"amd64", "arm64"}, "oci", "raw"), options(t, s))
+	image := find(t, pubs, "oci")
+	for _, from := range []string{pubs.Repository + ":" + pubs.Index.Tag, pubs.Repository + ":" + image.Tag, image.OCIRef} {
+		dir := t.TempDir()
+		cmd := exec.CommandContext(t.Context(), "skopeo", "--insecure-policy", "--override-os", "linux", "--override-arch", "amd64",
+			"copy", "--src-tls-verify=false", "--preserve-digests", "docker://"+from, "oci:"+dir)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("skopeo copy %s: %v: %s", from, err, out)
+			continue
+		}
+		index, err := os.ReadFile(filepath.Join(dir, "index.json"))
+		if err != nil || !strings.Contains(string(index), image.OCIDigest) {
+			t.Errorf("%s was copied as %s, %v", from, index, err)
+		}
+	}
 }

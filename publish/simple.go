@@ -36,9 +36,10 @@ func simpleTag(manifest ocispec.Descriptor) string {
 	return manifest.Digest.Algorithm().String() + "-" + manifest.Digest.Encoded() + ".sig"
 }
 
-// simpleText is the text that is signed ("simple signing").
-func simpleText(manifest ocispec.Descriptor) []byte {
-	return []byte(`{"critical":{"identity":{"docker-reference":""},"image":{"docker-manifest-digest":"` + manifest.Digest.String() +
+// simpleText is the text that is signed ("simple signing"), with the repository's
+// name as cosign writes it.
+func simpleText(repository string, manifest ocispec.Descriptor) []byte {
+	return []byte(`{"critical":{"identity":{"docker-reference":"` + repository + `"},"image":{"docker-manifest-digest":"` + manifest.Digest.String() +
 		`"},"type":"cosign container image signature"},"optional":null}`)
 }
 
@@ -53,7 +54,7 @@ func (a *attester) signSimple(ctx context.Context, manifest ocispec.Descriptor, 
 	if err != nil {
 		return remoteError(fmt.Errorf("looking for %s in %s: %w", tag, a.repo.Reference, err))
 	}
-	text := simpleText(manifest)
+	text := simpleText(a.repo.Reference.Registry+"/"+a.repo.Reference.Repository, manifest)
 	for _, l := range old {
 		if a.isOwnSimple(l, text) {
 			a.report(Event{Kind: Skipped, Name: name + ": " + tag})

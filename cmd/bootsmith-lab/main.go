@@ -1,6 +1,8 @@
-// Command bootsmith-lab holds what belongs in no production runner: a registry
-// and a certificate authority that run in one process on loopback, and a demo
-// that puts a platform through the whole of Bootsmith against them.
+// Command bootsmith-lab holds what belongs in no production runner: a certificate
+// authority with its log, for a team or, with a registry, on loopback; and a demo
+// that puts a platform through the whole of Bootsmith against them. A runner that
+// could certify itself would prove nothing. The threat model is in package
+// localstack.
 package main
 
 import (
