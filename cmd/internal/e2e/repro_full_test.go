@@ -129,14 +129,14 @@ func TestReproducibleAnotherDay(t *testing.T) {
 		t.Fatalf("build ended with %d:\n%s", code, stderr.String())
 	}
 	for _, a := range arch.All() {
-		if got, want := builtBy(t, out, a.Name), builtBy(t, first.dir, a.Name); !reflect.DeepEqual(got, want) {
+		if got, want := manifestOf(t, out, a.Name), manifestOf(t, first.dir, a.Name); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: built %+v, on the first day %+v", a.Name, got, want)
 		}
 	}
 }
 
-// builtBy returns a build manifest without the program that wrote it.
-func builtBy(t *testing.T, dir, arch string) *manifest.Manifest {
+// manifestOf returns a build manifest without the program that wrote it.
+func manifestOf(t *testing.T, dir, arch string) *manifest.Manifest {
 	t.Helper()
 	m, err := manifest.Read(filepath.Join(dir, arch))
 	if err != nil {
