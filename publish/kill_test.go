@@ -79,10 +79,10 @@ func TestKilledUpload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	proxy := httputil.NewSingleHostReverseProxy(target)
-	proxy.Rewrite, proxy.Director = func(r *httputil.ProxyRequest) { r.SetURL(target) }, nil
-	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
-	way.registry = proxy
+	way.registry = &httputil.ReverseProxy{
+		Rewrite:      func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
+	}
 	server := httptest.NewServer(way)
 	defer server.Close()
 	dir, r := t.TempDir(), rand.New(rand.NewPCG(8, 9))

@@ -76,6 +76,45 @@ func TestPiecesShrink(t *testing.T) {
 	}
 }
 
+// TestSpoiledUpload: a registry that answers 500 for ever after a piece was cut, as
+// Gitea does, gets the file by another upload, in the same run and in the next.
+func TestSpoiledUpload(t *testing.T) {
+	s := startRegistry(t)
+	dir := t.TempDir()
+	for i, stop := range []bool{false, true} {
+		f, data := testFile(t, dir, fmt.Sprint("image", i), 50_000, rand.New(rand.NewPCG(6, uint64(i))))
+		var spoiled string
+		uploads, pieces, gone := 0, 0, false
+		way := roundTrip(func(req *http.Request) (*http.Response, error) {
+			if req.Method == http.MethodPost {
+				uploads++
+			}
+			if req.Method == http.MethodPatch {
+				if pieces++; pieces == 3 {
+					spoiled, gone = req.URL.Path, stop
+				}
+				if req.URL.Path == spoiled && !gone {
+					return (&faulty{}).refuse(req, http.StatusInternalServerError), nil
+				}
+			}
+			if gone {
+				return nil, errGone
+			}
+			return http.DefaultTransport.RoundTrip(req)
+		})
+		err := testPusher(t, s, dir, "acme/spoiled", 8<<10, way).blobs(t.Context(), []file{f})
+		if stop {
+			if gone = false; err == nil {
+				t.Fatal("it was not stopped")
+			}
+			err = testPusher(t, s, dir, "acme/spoiled", 8<<10, way).blobs(t.Context(), []file{f})
+		}
+		if err != nil || uploads != 2 || string(stored(t, s, "acme/spoiled", f)) != string(data) {
+			t.Errorf("stopped %v: %d uploads, error %v", stop, uploads, err)
+		}
+	}
+}
+
 // TestMount: what a sibling repository has is not sent.
 func TestMount(t *testing.T) {
 	server := httptest.NewServer(ociserver.New(ocimem.New(), nil))

@@ -32,9 +32,7 @@ type guarded struct {
 
 func guard(t *testing.T, registry string) guarded {
 	t.Helper()
-	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: registry})
-	direct := proxy.Director
-	proxy.Director = func(r *http.Request) { direct(r); r.Host = registry }
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: registry}) }}
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if user, pass, _ := r.BasicAuth(); user != account || pass != password {
 			w.Header().Set("WWW-Authenticate", `Basic realm="registry"`)
