@@ -49,7 +49,7 @@ func TestSources(t *testing.T) {
 		if got := bootsmith(t.Context(), variables, args...); got.Code != 0 {
 			t.Fatalf("%q ended with %d:\n%s", args, got.Code, got.stderr)
 		}
-		return builtBy(t, output)
+		return sourceArtifacts(t, output)
 	}
 	base := build(t, rootforms.WriteBase(t, definitionDir), "--variants", "oci")
 	forms := rootforms.Make(t, openFolder(t), filepath.Dir(base.dir))
@@ -125,8 +125,8 @@ func openFolder(t *testing.T) string {
 	return dir
 }
 
-// builtBy returns what was built for amd64.
-func builtBy(t *testing.T, output string) artifacts {
+// sourceArtifacts returns what was built for amd64.
+func sourceArtifacts(t *testing.T, output string) artifacts {
 	t.Helper()
 	a, err := arch.Lookup("amd64")
 	if err != nil {
@@ -219,7 +219,7 @@ func buildDirectory(t *testing.T, forms rootforms.Forms) artifacts {
 	if err != nil || got.Code != cli.ExitOK {
 		t.Fatalf("%v, code %d:\n%s", err, got.Code, got.stderr)
 	}
-	return builtBy(t, output)
+	return sourceArtifacts(t, output)
 }
 
 // ownersOf returns a rule for every path whose owner isn't that of its folder.
