@@ -19,8 +19,11 @@ TEST_PACKAGES := $(DEMO_PACKAGES) qemu-system-x86 qemu-system-arm qemu-utils ovm
 BOOTSTRAP_PACKAGES := mmdebstrap uidmap qemu-user-static
 BINFMT := /proc/sys/fs/binfmt_misc
 
+# The other programs that make bench runs are installed into a root of their own.
+BENCH_PACKAGES := ca-certificates debian-archive-keyring mmdebstrap cpio zstd
+
 .DEFAULT_GOAL := help
-.PHONY: help demo build test cover fuzz boot boot-table boot-server bootstrap deps-bootstrap registries cosign3 repro sources bench lint ci clean init deps-demo deps-test FORCE
+.PHONY: help demo build test cover fuzz boot boot-table boot-server bootstrap deps-bootstrap registries cosign3 repro sources bench bench-table bench-go lint ci clean init deps-demo deps-test deps-bench FORCE
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -109,7 +112,13 @@ repro: deps-test init ## Build as other users on other hosts would and compare e
 sources: deps-test init ## Build from every kind of source; measure what large ones take
 	$(GO) test -count=1 -timeout 30m -tags sources -v -run '^TestSources' ./cmd/internal/e2e
 
-bench: init ## Measure speed and memory
+bench: deps-bench build ## Compare speed and memory with other programs' (as root; BENCH=server: one group)
+	$(GO) test -count=1 -timeout 3h -tags bench -v -run '^TestBench$$/$(BENCH)' ./cmd/internal/bench
+
+bench-table: ## Write the README's tables of speed from the last make bench
+	$(GO) test -count=1 -run '^TestReadmeTable$$' ./cmd/internal/bench -update
+
+bench-go: init ## Run the benchmarks of single packages
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 lint: ## Check format, vet, staticcheck and go.mod
@@ -117,10 +126,11 @@ lint: ## Check format, vet, staticcheck and go.mod
 	$(GO) vet ./...
 	$(GO) vet -tags boot ./cmd/internal/vm
 	$(GO) vet -tags repro,sources ./cmd/internal/e2e
+	$(GO) vet -tags bench ./cmd/internal/bench
 	$(GO) vet -tags bootstrap ./builder ./builder/source/bootstrap
 	$(GO) vet -tags registries,cosign3 ./publish
 	$(GO) mod tidy -diff
-	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) -tags boot,repro,sources,bootstrap,registries,cosign3 ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) -tags boot,repro,sources,bootstrap,registries,cosign3,bench ./...
 
 STATICCHECK := v0.8.2
 
@@ -134,6 +144,9 @@ deps-demo:
 
 deps-test:
 	@$(call apt-install,$(TEST_PACKAGES))
+
+deps-bench:
+	@$(call apt-install,$(BENCH_PACKAGES))
 
 # Machines whose init has set up neither get a mounted binfmt_misc and handlers
 # for the architectures of others. The user is one that isn't root.

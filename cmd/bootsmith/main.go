@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -12,7 +13,16 @@ import (
 	"github.com/powernode/bootsmith/cmd/internal/terminal"
 )
 
-func main() { os.Exit(run()) }
+// memoryLimit is what the garbage collector tries to stay below, in bytes: a
+// build is to get by with 512 MiB.
+const memoryLimit = 400 << 20
+
+func main() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
+	os.Exit(run())
+}
 
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -57,6 +57,9 @@ func open(dir string) (*Tool, error) {
 	return &Tool{dir: dir, loader: loaders[0], libs: filepath.Dir(loaders[0])}, nil
 }
 
+// Dir returns the folder with the unpacked packages.
+func (t *Tool) Dir() string { return t.dir }
+
 // Image runs "mkcomposefs --from-file" on a dump, with further arguments, and
 // returns the image.
 func (t *Tool) Image(ctx context.Context, dump io.Reader, args ...string) ([]byte, error) {
