@@ -199,3 +199,36 @@ app 1`
 		}
 	}
 }
+
+// Ubuntu's suites are signed by Ubuntu's keyring, and so are their updates.
+func TestUbuntuSuites(t *testing.T) {
+	suite := func(name string) *apttest.Repo {
+		repo := apttest.New()
+		repo.Suite, repo.Codename, repo.Component = name, name, "main"
+		return repo
+	}
+	noble, security := suite("noble"), suite("noble-security")
+	security.Key = noble.Key
+	noble.Add(apttest.Deb{Name: "bash", Version: "5.2.21-2ubuntu4", Fields: []string{"Essential: yes"}})
+	security.Add(apttest.Deb{Name: "bash", Version: "5.2.21-2ubuntu4.1", Fields: []string{"Essential: yes"}})
+	noble.Publish()
+	security.Publish()
+	a := archiveOf(t, noble)
+	a.Client = &http.Client{Transport: hosts{"mirror.example.org": noble, "security.example.org": security}}
+	a.Repositories = []Repository{{Mirror: "http://security.example.org/archive", Suite: "noble-security"}}
+	all, err := a.ResolveEach(context.Background(), []Request{{Essential: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := all[0].Packages; len(p) != 1 || p[0].Version != "5.2.21-2ubuntu4.1" || p[0].Repository != 1 {
+		t.Errorf("chose %+v", p)
+	}
+	if r := all[0].Repositories; len(r) != 1 || r[0].Suite != "noble-security" {
+		t.Errorf("repositories %+v", r)
+	}
+	for suite, want := range map[string]string{"noble-security": "ubuntu", "jammy": "ubuntu", "trixie-security": "debian", "stable": "debian"} {
+		if got := DefaultKeyring(suite); got != "/usr/share/keyrings/"+want+"-archive-keyring.gpg" {
+			t.Errorf("the keyring of %s is %s", suite, got)
+		}
+	}
+}

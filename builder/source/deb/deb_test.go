@@ -299,3 +299,35 @@ func BenchmarkRead(b *testing.B) {
 		}
 	}
 }
+
+// ReadControl tells what Read tells, without the files.
+func TestReadControlAlone(t *testing.T) {
+	for _, compression := range []string{".xz", ".gz", ".zst", "none"} {
+		data := apttest.Deb{
+			Name: "app", Compression: compression, Fields: []string{"Depends: lib"}, Scripts: map[string]string{"postinst": "#!/bin/sh\n"},
+			Files: []apttest.Member{apttest.File("./usr/bin/app", "x")},
+		}.Bytes()
+		p, err := deb.ReadControl(t.Context(), bytes.NewReader(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Field("Package") != "app" || p.Field("Depends") != "lib" || len(p.Files) != 1 || len(p.Entries) != 0 {
+			t.Errorf("%s: %+v", compression, p)
+		}
+	}
+	control := apttest.ArMember{Name: "control.tar", Data: apttest.Tar([]apttest.Member{apttest.File("./control", apttest.Deb{Name: "app"}.Control())})}
+	version := apttest.ArMember{Name: "debian-binary", Data: []byte("2.0\n")}
+	for name, members := range map[string][]apttest.ArMember{
+		"no control":    {version},
+		"data first":    {version, {Name: "data.tar"}, control},
+		"other version": {{Name: "debian-binary", Data: []byte("3.0\n")}, control},
+		"empty control": {version, {Name: "control.tar", Data: apttest.Tar(nil)}},
+	} {
+		if _, err := deb.ReadControl(t.Context(), bytes.NewReader(apttest.Ar(members...))); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	if _, err := deb.ReadControl(t.Context(), bytes.NewReader(apttest.Ar(version, apttest.ArMember{Name: "_future"}, control))); err != nil {
+		t.Errorf("a member that is to be ignored: %v", err)
+	}
+}
