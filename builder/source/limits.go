@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"syscall"
 
 	"github.com/powernode/bootsmith/builder/fault"
 )
@@ -37,9 +38,10 @@ func (e limitError) Error() string        { return string(e) }
 func (e limitError) Is(target error) bool { return target == ErrLimits }
 
 // Explain gives an error of a source the class and the remedy, unless it has a
-// class already. Where Limits were exceeded, the remedy is another one.
+// class already, or the disk is full: that isn't the source's fault. Where Limits
+// were exceeded, the remedy is another one.
 func Explain(class fault.Class, err error, fix string) error {
-	if fault.ClassOf(err) != fault.Unknown {
+	if fault.ClassOf(err) != fault.Unknown || errors.Is(err, syscall.ENOSPC) {
 		return err
 	}
 	if errors.Is(err, ErrLimits) {

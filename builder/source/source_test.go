@@ -4,11 +4,15 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"math"
 	"strings"
+	"syscall"
 	"testing"
 
+	"github.com/powernode/bootsmith/builder/fault"
 	"github.com/powernode/bootsmith/builder/store"
 )
 
@@ -71,6 +75,23 @@ func TestStream(t *testing.T) {
 	for _, l := range []Limits{{}, {Entries: math.MaxInt, Bytes: math.MaxInt64}, {Entries: -1, Bytes: -1}} {
 		if n := l.Stream(); n < 2*maxMetadata {
 			t.Errorf("%+v: %d", l, n)
+		}
+	}
+}
+
+// A full disk is not the source's fault, and a limit has a remedy of its own.
+func TestExplain(t *testing.T) {
+	full := Explain(fault.Input, fmt.Errorf("storing: %w", syscall.ENOSPC), "mend it")
+	if fault.ClassOf(full) != fault.Unknown || strings.Contains(full.Error(), "mend it") {
+		t.Errorf("a full disk: %v", full)
+	}
+	for err, want := range map[error]string{
+		errors.New("bad"):    "bad; mend it",
+		Exceeded("too much"): "too much; raise root.limits if so much is wanted",
+		fault.Toolf("gone"):  "gone",
+	} {
+		if got := Explain(fault.Input, err, "mend it"); got.Error() != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }
