@@ -192,6 +192,8 @@ func TestReadFaults(t *testing.T) {
 	}{
 		{"failure", "echo 'dpkg: error processing package app (--configure):' >&2\necho 'E: setup failed' >&2\necho 'E: mmdebstrap failed to run' >&2\nexit 25\n", fault.Build,
 			[]string{"bootstrapping the root: dpkg: error processing package app", "exit status 25"}},
+		{"full disk", "echo 'dpkg: error processing archive a.deb (--install):' >&2\necho ' cannot copy data: failed to write (No space left on device)' >&2\nexit 25\n", fault.Build,
+			[]string{"failed to write (No space left on device)", "set TMPDIR to another"}},
 		{"failure without a word", "exit 3\n", fault.Build, []string{"exit status 3"}},
 		{"nothing", "exit 0\n", fault.Build, []string{"it wrote nothing to standard output"}},
 		{"cut off", "printf x\n", fault.Build, []string{"standard output"}},

@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"strings"
+	"syscall"
 
 	"github.com/powernode/bootsmith/builder/fault"
 )
@@ -13,8 +14,12 @@ type failureLog struct {
 	cause string
 }
 
-// causes are how such lines begin, the most telling first.
-var causes = []string{"dpkg: error processing ", "dpkg: error", "E: "}
+// noSpace is how programs say ENOSPC.
+const noSpace = "No space left on device"
+
+// causes are how such lines begin, the most telling first; where the disk is
+// full, that is the cause.
+var causes = []string{noSpace, "dpkg: error processing ", "dpkg: error", "E: "}
 
 func (l *failureLog) line(text string) {
 	l.next(text)
@@ -27,6 +32,9 @@ func (l *failureLog) line(text string) {
 }
 
 func rank(text string) int {
+	if strings.Contains(text, noSpace) {
+		return 0
+	}
 	for i, c := range causes {
 		if strings.HasPrefix(text, c) {
 			return i
@@ -39,6 +47,10 @@ func rank(text string) int {
 func (l *failureLog) explain(err error) error {
 	if err == nil || l.cause == "" || fault.ClassOf(err) != fault.Build {
 		return err
+	}
+	if rank(l.cause) == 0 {
+		return fault.Buildf("bootstrapping the root: %.300s: %w", strings.TrimSpace(l.cause), syscall.ENOSPC).
+			WithFix("free disk space in the folder for temporary files, or set TMPDIR to another")
 	}
 	return fault.Buildf("bootstrapping the root: %.300s (%w)", l.cause, err)
 }
