@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -73,7 +74,8 @@ func copyFile(dst, src string, mode fs.FileMode) error {
 }
 
 // copyCache makes a cache folder of its own, with hard links where they go. A
-// cold one holds the downloads and nothing that was made of them.
+// cold one holds the downloads and nothing that was made of them; a warm one what
+// was unpacked as well, but no stage's results, which are large.
 func copyCache(dst, src string, cold bool) error {
 	paths, err := listFiles(src)
 	if err != nil {
@@ -85,6 +87,10 @@ func copyCache(dst, src string, cold bool) error {
 	for _, path := range paths {
 		top, _, _ := strings.Cut(path, "/")
 		if cold && top != "release" && top != "sha256" {
+			continue
+		}
+		// The lock is opened for writing: that of the cache's owner would be his.
+		if slices.Contains([]string{"blobs", "stages", "tmp", "lock"}, top) {
 			continue
 		}
 		if err := linkEntry(filepath.Join(dst, path), filepath.Join(src, path)); err != nil {
