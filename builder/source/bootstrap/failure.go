@@ -2,7 +2,6 @@ package bootstrap
 
 import (
 	"strings"
-	"syscall"
 
 	"github.com/powernode/bootsmith/builder/fault"
 )
@@ -49,7 +48,7 @@ func (l *failureLog) explain(err error) error {
 		return err
 	}
 	if rank(l.cause) == 0 {
-		return fault.Buildf("bootstrapping the root: %.300s: %w", strings.TrimSpace(l.cause), syscall.ENOSPC).
+		return fault.Buildf("bootstrapping the root: %.300s", strings.TrimSpace(l.cause)).
 			WithFix("free disk space in the folder for temporary files, or set TMPDIR to another")
 	}
 	return fault.Buildf("bootstrapping the root: %.300s (%w)", l.cause, err)
