@@ -3,7 +3,6 @@
 package e2e_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,7 +57,7 @@ func TestSourcesMemory(t *testing.T) {
 			if got.Code != cli.ExitInput || !strings.Contains(got.stderr, "finding the kernel") {
 				t.Fatalf("it ended with %d:\n%s", got.Code, got.stderr)
 			}
-			t.Log(fmt.Sprintf("reading %d MiB took %d MiB", largeFile>>20, got.MaxRSS>>20))
+			t.Logf("reading %d MiB took %d MiB", largeFile>>20, got.MaxRSS>>20)
 			if got.MaxRSS == 0 || got.MaxRSS > largePeak {
 				t.Errorf("it took %d bytes of memory, at most %d are allowed", got.MaxRSS, largePeak)
 			}
