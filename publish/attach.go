@@ -3,6 +3,7 @@ package publish
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
@@ -56,25 +57,30 @@ func (a *attester) attest(ctx context.Context, manifest ocispec.Descriptor, crea
 		return nil, err
 	}
 	digests := make([]string, len(claims))
-	g, ctx := errgroup.WithContext(ctx)
+	attached := make([]packed, len(claims))
+	g, gctx := errgroup.WithContext(ctx)
 	for i, c := range claims {
 		if digests[i] = have.find(c); digests[i] != "" {
 			a.report(Event{Kind: Skipped, Name: name + ": " + c.predicateType, Digest: digests[i]})
 			continue
 		}
 		g.Go(func() error {
-			raw, err := a.signer.sign(ctx, statementPayload(c.statement, subject))
+			raw, err := a.signer.sign(gctx, statementPayload(c.statement, subject))
 			if err != nil {
 				return err
 			}
-			digests[i], err = a.attach(ctx, manifest, c.predicateType, created, raw)
+			attached[i], err = a.attach(gctx, manifest, c.predicateType, created, raw)
 			if err == nil {
+				digests[i] = attached[i].desc.Digest.String()
 				a.report(Event{Kind: Signed, Name: name + ": " + c.predicateType, Digest: digests[i]})
 			}
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	if err := a.relist(ctx, manifest, claims, attached); err != nil {
 		return nil, err
 	}
 	byType := map[string]string{}
@@ -84,12 +90,34 @@ func (a *attester) attest(ctx context.Context, manifest ocispec.Descriptor, crea
 	return byType, nil
 }
 
+// relist lists again what was attached and is listed no longer: where clients
+// write the list themselves, another that publishes at the same time may have
+// replaced it.
+func (a *attester) relist(ctx context.Context, manifest ocispec.Descriptor, claims []claim, attached []packed) error {
+	if !slices.ContainsFunc(attached, func(m packed) bool { return m.desc.Digest != "" }) {
+		return nil
+	}
+	list, err := listReferrers(ctx, a.repo, manifest)
+	if err != nil {
+		return remoteError(fmt.Errorf("listing what is attached to %s in %s: %w", manifest.Digest, a.repo.Reference, err))
+	}
+	for i, m := range attached {
+		if m.desc.Digest == "" || slices.ContainsFunc(list, func(d ocispec.Descriptor) bool { return d.Digest == m.desc.Digest }) {
+			continue
+		}
+		if err := a.referrer(ctx, m, manifest, claims[i].predicateType); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // attach pushes a bundle as a referrer of a manifest, in the shape that cosign 3
-// writes, and returns the referrer's digest.
-func (a *attester) attach(ctx context.Context, manifest ocispec.Descriptor, predicateType, created string, raw []byte) (string, error) {
+// writes.
+func (a *attester) attach(ctx context.Context, manifest ocispec.Descriptor, predicateType, created string, raw []byte) (packed, error) {
 	layer, err := a.bytes(ctx, BundleMediaType, raw)
 	if err != nil {
-		return "", err
+		return packed{}, err
 	}
 	m, err := pack(ocispec.Manifest{
 		ArtifactType: BundleMediaType,
@@ -102,9 +130,9 @@ func (a *attester) attach(ctx context.Context, manifest ocispec.Descriptor, pred
 		},
 	})
 	if err != nil {
-		return "", err
+		return packed{}, err
 	}
-	return m.desc.Digest.String(), a.referrer(ctx, m, manifest, predicateType)
+	return m, a.referrer(ctx, m, manifest, predicateType)
 }
 
 // statements are verified statements and the referrers that hold them.
