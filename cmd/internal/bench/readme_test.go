@@ -48,7 +48,7 @@ func TestReadmeTable(t *testing.T) {
 	if !strings.Contains(table, tableHead) {
 		t.Errorf("the table's head is not %q", tableHead)
 	}
-	for _, want := range []string{"mmdebstrap", "xorriso", "| at most 0.50 |"} {
+	for _, want := range []string{"mmdebstrap", "mkcomposefs", "xorriso", "mkosi", "| at most 0.50 |", "| at most 0.10 |", "| at most 0.17 |"} {
 		if !strings.Contains(table, want) {
 			t.Errorf("the tables say nothing of %q", want)
 		}
