@@ -145,7 +145,7 @@ func (p *Plan) checkSources(ctx context.Context, c Config, r Request) error {
 
 // untimed returns the target's sources as a lock has them, without times.
 func (t Target) untimed(ctx context.Context, c Config, f *spec.File) (LockedTarget, error) {
-	l := LockedTarget{Arch: t.Arch, Root: t.Root, KernelDigest: t.KernelDigest}
+	l := LockedTarget{Arch: t.Arch, Root: t.Root.written(), KernelDigest: t.KernelDigest}
 	a, err := arch.Lookup(t.Arch)
 	if err == nil && t.Root != nil && t.Root.Source == directorySource { // others don't depend on times
 		l.Root, err = pinRoot(ctx, c, f, a, 0)
@@ -159,7 +159,7 @@ func (t Target) untimed(ctx context.Context, c Config, f *spec.File) (LockedTarg
 // sourceDrift says how sources that are no packages differ from the lock's.
 func (t *LockedTarget) sourceDrift(f *spec.File, now LockedTarget) []string {
 	var causes []string
-	if t.Root != nil && now.Root != nil && *t.Root != *now.Root {
+	if t.Root != nil && now.Root != nil && !t.Root.equal(*now.Root) {
 		causes = append(causes, f.Bad("root."+now.Root.Source, "for %s it is %s, and was %s", t.Arch, now.Root.Digest, t.Root.Digest).Error())
 	}
 	if t.KernelDigest != now.KernelDigest {

@@ -36,6 +36,27 @@ type RootPin struct {
 	// Source is the source's field of the definition's root.
 	Source string `json:"source"`
 	Digest string `json:"digest"`
+	// read is the root that the digest was computed of, encoded, where that takes
+	// reading it: a run of the plan, in the same process, need not read it again.
+	read []byte
+}
+
+// written returns the pin as it is read from a file.
+func (r *RootPin) written() *RootPin {
+	if r == nil {
+		return nil
+	}
+	return &RootPin{Source: r.Source, Digest: r.Digest}
+}
+
+// equal tells whether two pins are of one state of one source.
+func (r RootPin) equal(other RootPin) bool {
+	return r.Source == other.Source && r.Digest == other.Digest
+}
+
+// loader is a source whose pin is the digest of the whole root.
+type loader interface {
+	Load(ctx context.Context, s *store.Store, epoch int64) (*tree.Tree, error)
 }
 
 // newRootSource returns the definition's source and its name; nil for packages.
@@ -191,7 +212,7 @@ func (p *Plan) pinRoots(ctx context.Context, c Config, f *spec.File) error {
 		if err != nil {
 			return err
 		}
-		if p.Targets[i].Root, err = pinRoot(ctx, c, f, a, p.Epoch); err != nil {
+		if p.Targets[i].Root, err = readPin(ctx, c, f, a, p.Epoch); err != nil {
 			return err
 		}
 	}
@@ -201,15 +222,29 @@ func (p *Plan) pinRoots(ctx context.Context, c Config, f *spec.File) error {
 // pinRoot returns the state of an architecture's source, nil for packages. No
 // file of it is taken for newer than epoch, in seconds since 1970.
 func pinRoot(ctx context.Context, c Config, f *spec.File, a arch.Arch, epoch int64) (*RootPin, error) {
+	pin, err := readPin(ctx, c, f, a, epoch)
+	return pin.written(), err
+}
+
+// readPin is pinRoot, and keeps what was read.
+func readPin(ctx context.Context, c Config, f *spec.File, a arch.Arch, epoch int64) (*RootPin, error) {
 	name, root, err := newRootSource(c, f, a, "")
 	if err != nil || root == nil {
 		return nil, err
 	}
-	digest, err := root.Pin(ctx, c.Store, epoch)
+	pin := &RootPin{Source: name}
+	if l, ok := root.(loader); ok {
+		var t *tree.Tree
+		if t, err = l.Load(ctx, c.Store, epoch); err == nil {
+			pin.Digest, pin.read = "sha256:"+source.Digest(t), t.Encode()
+		}
+	} else {
+		pin.Digest, err = root.Pin(ctx, c.Store, epoch)
+	}
 	if err != nil {
 		return nil, fault.Default(fault.Input, fmt.Errorf("planning the root of %s: %w", a.Name, err))
 	}
-	return &RootPin{Source: name, Digest: digest}, nil
+	return pin, nil
 }
 
 // readRoot reads the root from its source. The kernel's packages, whose modules
@@ -222,7 +257,7 @@ func (b *targetBuild) readRoot(ctx context.Context) (*tree.Tree, error) {
 		}
 		return t, b.addKernelModules(ctx, t)
 	}
-	t, err := b.root.Read(ctx, b.config.Store, b.plan.Epoch, b.target.Root.Digest)
+	t, err := b.readSource(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -232,6 +267,22 @@ func (b *targetBuild) readRoot(ctx context.Context) (*tree.Tree, error) {
 		}
 	}
 	return t, b.addKernelModules(ctx, t)
+}
+
+// readSource returns the root as it was planned. What was read for the plan is
+// read again only when the store has lost some of it.
+func (b *targetBuild) readSource(ctx context.Context) (*tree.Tree, error) {
+	pin := b.target.Root
+	if pin.read != nil {
+		t, err := tree.Decode(pin.read)
+		if err == nil {
+			err = treeKeeper{b.config.Store}.check(ctx, nil, nil, t)
+		}
+		if err == nil || ctx.Err() != nil {
+			return t, err
+		}
+	}
+	return b.root.Read(ctx, b.config.Store, b.plan.Epoch, pin.Digest)
 }
 
 // findStub returns systemd's EFI stub: the root's own, which fits its systemd,

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -117,7 +118,7 @@ func TestSourcesArePinned(t *testing.T) {
 				t.Errorf("the plan says %+v", pin)
 			}
 			x.change(t, dir, "two")
-			b, err := newTargetBuild(c, f, first, first.Targets[0], t.TempDir())
+			b, err := newTargetBuild(c, f, first, asWritten(t, first).Targets[0], t.TempDir())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -129,6 +130,47 @@ func TestSourcesArePinned(t *testing.T) {
 				t.Errorf("the plans of two states are equal, or %v", err)
 			}
 		})
+	}
+}
+
+// asWritten returns a plan as it is read from a file.
+func asWritten(t *testing.T, p *Plan) *Plan {
+	t.Helper()
+	text, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err = ParsePlan(text); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// A folder is read once: what is built is what was planned.
+func TestFoldersAreReadOnce(t *testing.T) {
+	c, dir := hostConfig(t), t.TempDir()
+	motd := filepath.Join(dir, "root/etc/motd")
+	if err := os.MkdirAll(filepath.Dir(motd), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(motd, []byte(strings.Repeat("one", 100)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f := define(t, dir, "name: demo\narchitectures: [amd64]\nroot: {directory: {path: root}}\n")
+	plan, before, err := rootOf(t, c, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(dir, "root")); err != nil {
+		t.Fatal(err)
+	}
+	b, err := newTargetBuild(c, f, plan, plan.Targets[0], t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := b.readRoot(context.Background())
+	if err != nil || source.Digest(after) != source.Digest(before) {
+		t.Errorf("another root, or %v", err)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/powernode/bootsmith/builder/fault"
@@ -231,12 +232,13 @@ func TestGrowingFile(t *testing.T) {
 	root, err := os.OpenRoot(dir)
 	must(t, err)
 	defer root.Close()
-	r := &reader{Source: here(dir), ctx: context.Background(), root: root, store: newStore(t)}
+	r := &reader{Source: here(dir), ctx: context.Background(), contents: &errgroup.Group{}, store: newStore(t)}
 	info, err := root.Lstat("f")
 	must(t, err)
 	stat := *info.Sys().(*syscall.Stat_t)
 	must(t, os.Truncate(filepath.Join(dir, "f"), 1<<40))
-	if err := r.content("f", &tree.Inode{}, &stat); err == nil || !strings.Contains(err.Error(), "it was changed meanwhile") {
+	must(t, r.content(folder{Root: root}, "f", "f", &tree.Inode{}, &stat))
+	if err := r.contents.Wait(); err == nil || !strings.Contains(err.Error(), "it was changed meanwhile") {
 		t.Errorf("got %v", err)
 	}
 }
