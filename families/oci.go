@@ -66,25 +66,20 @@ func (f oci) Build(ctx context.Context, in Input, out *Sink) error {
 		return err
 	}
 	var layers []ociPart
+	seal := &sealer{store: in.Store, digests: map[tree.Digest][64]byte{}}
 	for _, p := range parts {
-		layers = append(layers, ociPart{p.comment, ociLayerRoot, p.tree, in.Store})
+		layers = append(layers, ociPart{p.comment, ociLayerRoot, p.tree, seal})
 	}
 	// The kernel comes before the layer that has the directories' metadata.
 	last := len(layers) - 1
 	layers = slices.Insert(layers, last, ociPart{"kernel " + in.KernelVersion + " and initramfs", ociLayerBoot, boot.kernel, boot.contents})
 	layers = append(layers, ociPart{"bootc's files", ociLayerBoot, boot.tree, boot.contents})
-	var written []ocilayout.Layer
-	var sealed string
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) {
-		written, err = out.writeLayers(ctx, layers)
+	written, err := out.writeLayers(ctx, layers)
+	if err != nil {
 		return err
-	})
-	g.Go(func() (err error) {
-		sealed, err = bootcDigest(ctx, in.Store, layers)
-		return err
-	})
-	if err := g.Wait(); err != nil {
+	}
+	sealed, err := seal.digest(ctx, layers)
+	if err != nil {
 		return err
 	}
 	image := f.image(in, written...)

@@ -5,8 +5,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"strings"
+	"sync"
 
 	"github.com/powernode/bootsmith/builder/bootc"
 	"github.com/powernode/bootsmith/builder/fsverity"
@@ -15,9 +17,46 @@ import (
 	"github.com/powernode/bootsmith/families/internal/ocilayout"
 )
 
-// bootcDigest computes the digest by which bootc knows the image's root, in hex;
-// "" for a root of which it can't be known here.
-func bootcDigest(ctx context.Context, contents *store.Store, parts []ociPart) (string, error) {
+// sealer computes the digest by which bootc knows the image's root. It needs
+// another digest of every object than the store has: that is computed while the
+// layers are written, so that nothing is read twice.
+type sealer struct {
+	store   *store.Store
+	mu      sync.Mutex
+	digests map[tree.Digest][64]byte // fs-verity with SHA-512, by that with SHA-256
+}
+
+// Open implements ocilayout.Opener.
+func (s *sealer) Open(c tree.Content) (io.ReadCloser, error) {
+	r, err := s.store.Open(c)
+	if err != nil {
+		return nil, err
+	}
+	return &sealing{ReadCloser: r, of: s, verity: c.Verity, sum: fsverity.New512()}, nil
+}
+
+// sealing hashes an object that is read.
+type sealing struct {
+	io.ReadCloser
+	of     *sealer
+	verity tree.Digest
+	sum    *fsverity.Hasher512
+}
+
+func (r *sealing) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	r.sum.Write(p[:n])
+	if err == io.EOF {
+		r.of.mu.Lock()
+		r.of.digests[r.verity] = r.sum.Sum()
+		r.of.mu.Unlock()
+	}
+	return n, err
+}
+
+// digest returns the digest in hex when all layers are written; "" for a root of
+// which it can't be known here.
+func (s *sealer) digest(ctx context.Context, parts []ociPart) (string, error) {
 	whole := tree.New(0)
 	own := &ocilayout.Digests{Wide: true}
 	for _, p := range parts {
@@ -26,29 +65,15 @@ func bootcDigest(ctx context.Context, contents *store.Store, parts []ociPart) (s
 		}
 	}
 	digest, err := bootc.Digest(whole, func(c tree.Content) ([64]byte, error) {
-		if d, err := own.Object(c); err == nil {
+		if d, ok := s.digests[c.Verity]; ok {
 			return d, nil
 		}
-		return storedDigest(ctx, contents, c)
+		return own.Object(c)
 	})
 	if errors.Is(err, bootc.ErrPolicy) {
 		return "", nil
 	}
 	return hex.EncodeToString(digest[:]), err
-}
-
-// storedDigest computes the SHA-512 digest of an object.
-func storedDigest(ctx context.Context, contents *store.Store, c tree.Content) (d [64]byte, err error) {
-	r, err := contents.Open(c)
-	if err != nil {
-		return d, err
-	}
-	defer r.Close()
-	h := fsverity.New512()
-	if err := copyContext(ctx, h, r); err != nil {
-		return d, err
-	}
-	return h.Sum(), nil
 }
 
 // merge lays a layer over a tree. The contents of those that are not the root's
