@@ -23,6 +23,7 @@ import (
 	"github.com/powernode/bootsmith/arch"
 	"github.com/powernode/bootsmith/builder/source"
 	"github.com/powernode/bootsmith/builder/source/apt"
+	"github.com/powernode/bootsmith/builder/spec"
 	"github.com/powernode/bootsmith/builder/store"
 	"github.com/powernode/bootsmith/builder/tree"
 )
@@ -46,6 +47,12 @@ func thisHost(t *testing.T, temp string) Host {
 // essential returns the essential packages of a suite, in the user's cache.
 func essential(t *testing.T, suite string, a arch.Arch) (*apt.Archive, []apt.Package) {
 	t.Helper()
+	return resolved(t, suite, a, apt.Request{Essential: true})
+}
+
+// resolved returns packages of a suite, in the user's cache.
+func resolved(t *testing.T, suite string, a arch.Arch, r apt.Request) (*apt.Archive, []apt.Package) {
+	t.Helper()
 	mirror, err := apt.ChooseMirror("", os.Getenv("BOOTSMITH_DEBIAN_MIRROR"), suite, os.DirFS("/"))
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +65,7 @@ func essential(t *testing.T, suite string, a arch.Arch) (*apt.Archive, []apt.Pac
 		Mirror: mirror, Suite: suite, Arch: a, CacheDir: filepath.Join(cache, "bootsmith"),
 		Client: http.DefaultClient, Now: time.Now, MaxAge: 24 * time.Hour,
 	}
-	found, err := archive.ResolveEach(t.Context(), []apt.Request{{Essential: true}})
+	found, err := archive.ResolveEach(t.Context(), []apt.Request{r})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,16 +257,17 @@ func runChild(t *testing.T, dir string) {
 	}
 }
 
-// TestForeign bootstraps for all other architectures, which takes an emulator,
-// and minutes.
+// TestForeign bootstraps what is called minbase, for all other architectures:
+// that takes an emulator, and minutes.
 func TestForeign(t *testing.T) {
 	for _, a := range arch.All() {
 		if a.Name == runtime.GOARCH {
 			continue
 		}
-		archive, packages := essential(t, "trixie", a)
+		priorities, names := spec.Bootstrap{Variant: spec.VariantRequired}.Base()
+		archive, packages := resolved(t, "trixie", a, apt.Request{Essential: true, Priorities: priorities, Names: names})
 		root, s, _ := install(t, archive, packages, a, os.TempDir())
-		n, err := root.Resolve("usr/bin/bash")
+		n, err := root.Resolve("usr/bin/apt-get")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -274,7 +282,7 @@ func TestForeign(t *testing.T) {
 		}
 		f, err := elf.NewFile(bytes.NewReader(data))
 		if err != nil || f.Machine != elf.Machine(a.ELFMachine) {
-			t.Errorf("bash is not for %s: %v", a.Name, err)
+			t.Errorf("apt-get is not for %s: %v", a.Name, err)
 		}
 		// Scripts have run: they made the accounts.
 		if n, err := root.Lookup("etc/passwd"); err != nil || n.Inode.Size == 0 {
