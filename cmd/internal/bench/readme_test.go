@@ -5,16 +5,19 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/powernode/bootsmith/cmd/internal/section"
 )
 
 var update = flag.Bool("update", false, "write the README's tables of speed from the report of `make bench`")
 
-const (
-	readme     = "../../../README.md"
-	reportFile = "report.json"
-	tableBegin = "<!-- speed: made by `make bench-table` from the report of `make bench` -->\n"
-	tableEnd   = "<!-- end of speed -->\n"
-)
+const reportFile = "report.json"
+
+var tables = section.Section{
+	File:  "../../../README.md",
+	Begin: "<!-- speed: made by `make bench-table` from the report of `make bench` -->\n",
+	End:   "<!-- end of speed -->\n",
+}
 
 // stateFolder is where the runs keep everything, the report among it.
 func stateFolder() string {
@@ -26,24 +29,18 @@ func stateFolder() string {
 
 // The README has the tables, with every comparison and its target.
 func TestReadmeTable(t *testing.T) {
-	data, err := os.ReadFile(readme)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, ok := strings.Cut(string(data), tableBegin)
-	table, after, ok2 := strings.Cut(rest, tableEnd)
-	if !ok || !ok2 {
-		t.Fatal("the README has no tables of speed")
-	}
 	if *update {
 		r, err := Load(stateFolder() + "/" + reportFile)
 		if err != nil {
 			t.Fatal(err)
 		}
-		table = r.Markdown()
-		if err := os.WriteFile(readme, []byte(before+tableBegin+table+tableEnd+after), 0o644); err != nil {
+		if err := tables.Replace(r.Markdown()); err != nil {
 			t.Fatal(err)
 		}
+	}
+	table, err := tables.Read()
+	if err != nil {
+		t.Fatal(err)
 	}
 	if !strings.Contains(table, tableHead) {
 		t.Errorf("the table's head is not %q", tableHead)

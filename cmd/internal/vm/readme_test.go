@@ -3,42 +3,38 @@ package vm_test
 import (
 	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/powernode/bootsmith/cmd/internal/section"
 )
 
 var update = flag.Bool("update", false, "write the README's table of boots from the records")
 
-const (
-	readme     = "../../../README.md"
-	tableBegin = "<!-- boots: made by `make boot-table` from the records of `make boot boot-server` -->\n"
-	tableEnd   = "<!-- end of boots -->\n"
-	tableHead  = "| family | architecture | firmware | medium | cloud kernel | generic kernel |\n|---|---|---|---|---|---|\n"
-)
+var boots = section.Section{
+	File:  "../../../README.md",
+	Begin: "<!-- boots: made by `make boot-table` from the records of `make boot boot-server` -->\n",
+	End:   "<!-- end of boots -->\n",
+}
+
+const tableHead = "| family | architecture | firmware | medium | cloud kernel | generic kernel |\n|---|---|---|---|---|---|\n"
 
 // The README's table has a row and a time for each boot.
 func TestReadmeTable(t *testing.T) {
-	data, err := os.ReadFile(readme)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, ok := strings.Cut(string(data), tableBegin)
-	table, after, ok2 := strings.Cut(rest, tableEnd)
-	if !ok || !ok2 {
-		t.Fatal("the README has no table of boots")
-	}
 	if *update {
 		times, err := readRecords(filepath.Join(logFolder(), recordsFile))
 		if err != nil {
 			t.Fatal(err)
 		}
-		table = renderTable(t, times)
-		if err := os.WriteFile(readme, []byte(before+tableBegin+table+tableEnd+after), 0o644); err != nil {
+		if err := boots.Replace(renderTable(t, times)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	table, err := boots.Read()
+	if err != nil {
+		t.Fatal(err)
 	}
 	checkTable(t, table)
 }
