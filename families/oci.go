@@ -1,6 +1,7 @@
 package families
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -125,12 +126,28 @@ func (f oci) image(in Input, layers ...ocilayout.Layer) ocilayout.Image {
 	}
 }
 
+// largestFirst returns the parts' indexes by the size of what is in them: begun in
+// that order, none is left to be waited for alone.
+func largestFirst(parts []ociPart) []int {
+	sizes, order := make([]int64, len(parts)), make([]int, len(parts))
+	for i, p := range parts {
+		order[i] = i
+		_ = p.tree.Walk(func(_ string, n *tree.Node) error { // a sum never fails
+			sizes[i] += n.Inode.Size
+			return nil
+		})
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(sizes[b], sizes[a]) })
+	return order
+}
+
 // writeLayers writes layers, several at a time, and commits them in their order.
 func (s *Sink) writeLayers(ctx context.Context, parts []ociPart) ([]ocilayout.Layer, error) {
 	layers, files := make([]ocilayout.Layer, len(parts)), make([]*File, len(parts))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
-	for i, p := range parts {
+	for _, i := range largestFirst(parts) {
+		p := parts[i]
 		g.Go(func() (err error) {
 			if files[i], err = s.Create(); err != nil {
 				return err

@@ -27,7 +27,8 @@ const (
 	platform     = "../../../fixtures/platforms/debian-13-server"
 	suite        = "trixie"
 	runsEnv      = "BOOTSMITH_BENCH_RUNS"
-	epoch        = "SOURCE_DATE_EPOCH=1700000000"
+	// epoch is later than the packages' files, as a commit of a platform is.
+	epoch        = "SOURCE_DATE_EPOCH=1795000000"
 	architecture = "amd64"
 	zstdLevel    = 7 // what comes closest to our initramfs' size
 )
