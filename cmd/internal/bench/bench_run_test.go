@@ -23,10 +23,10 @@ import (
 )
 
 const (
-	program      = "../../../bin/bootsmith"
-	platform     = "../../../fixtures/platforms/debian-13-server"
-	suite        = "trixie"
-	runsEnv      = "BOOTSMITH_BENCH_RUNS"
+	program  = "../../../bin/bootsmith"
+	platform = "../../../fixtures/platforms/debian-13-server"
+	suite    = "trixie"
+	runsEnv  = "BOOTSMITH_BENCH_RUNS"
 	// epoch is later than the packages' files, as a commit of a platform is.
 	epoch        = "SOURCE_DATE_EPOCH=1795000000"
 	architecture = "amd64"
