@@ -77,10 +77,13 @@ type built struct {
 	files       map[string]string
 }
 
-// define reads the definition and plans it.
+// plan reads the definition and plans it. An unchanged one isn't written again:
+// builds beside this one may be reading it.
 func (s *small) plan(t testing.TB, c Config) (*spec.File, *Plan) {
 	t.Helper()
-	s.write(t, spec.FileName, s.text)
+	if old, err := os.ReadFile(filepath.Join(s.dir, spec.FileName)); err != nil || string(old) != s.text {
+		s.write(t, spec.FileName, s.text)
+	}
 	f, err := spec.Read(s.dir)
 	if err != nil {
 		t.Fatal(err)
