@@ -17,7 +17,8 @@ import (
 
 // Run builds a plan into output/<arch>/ for every architecture and returns the
 // manifests in the plan's order. Each folder appears whole, or, when anything
-// fails, not at all: what stood there before stays.
+// fails, not at all: what stood there before stays. What a killed build left in
+// output is deleted.
 //
 // Results that are in the cache are taken from there after they were verified.
 // A damaged object is found when it is read, which may be late: the build then
@@ -38,11 +39,12 @@ func runOnce(ctx context.Context, c Config, f *spec.File, p *Plan, output string
 	if err := os.MkdirAll(output, 0o755); err != nil {
 		return nil, fault.Buildf("making the output folder: %w", err)
 	}
-	work, err := os.MkdirTemp(output, ".work-")
+	dir, err := newWorkDir(output)
 	if err != nil {
 		return nil, fault.Buildf("making a work folder: %w", err)
 	}
-	defer func() { err = explain(ctx, errors.Join(err, os.RemoveAll(work))) }()
+	defer func() { err = explain(ctx, errors.Join(err, dir.remove())) }()
+	work := dir.path
 
 	g := newGraph(ctx, c)
 	var builds []*targetBuild
