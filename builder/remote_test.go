@@ -109,7 +109,7 @@ func TestRemoteCache(t *testing.T) {
 	c := one.config(t, true)
 	c.CacheTo = remote
 	first := one.build(t, c)
-	if n := len(strings.Fields(allStages)) - 2; len(*remote.pushed) != n { // fetch and finish-root stay
+	if n := len(strings.Fields(allStages)) - 3; len(*remote.pushed) != n { // fetch, finish-root and begin-oci stay
 		t.Errorf("%d entries were pushed, not %d", len(*remote.pushed), n)
 	}
 	two := one.freshMachine(t)
@@ -120,7 +120,7 @@ func TestRemoteCache(t *testing.T) {
 	if !maps.Equal(again.files, first.files) {
 		t.Error("the other machine gave other files")
 	}
-	if n := len(strings.Fields(allStages)) - 2; len(*remote.pushed) != n {
+	if n := len(strings.Fields(allStages)) - 3; len(*remote.pushed) != n {
 		t.Error("what came from there was sent back")
 	}
 	two.build(t, two.config(t, true)).want(t, "", allOutputs) // from its own cache now
@@ -130,7 +130,7 @@ func TestRemoteCache(t *testing.T) {
 	c = three.config(t, true)
 	c.CacheFrom = remote
 	changed := three.build(t, c)
-	changed.want(t, "finish-root root-image uki sbom manifest kernel-initrd raw iso ipxe qcow2 oci",
+	changed.want(t, "finish-root root-image uki sbom manifest kernel-initrd raw iso ipxe qcow2 begin-oci oci",
 		"unpack-root unpack-kernel kernel initramfs")
 	if cold := three.build(t, three.config(t, false)); !maps.Equal(changed.files, cold.files) {
 		t.Error("a build without a cache gives other files")
@@ -161,7 +161,7 @@ func TestRejectedEntriesAreBuiltAndReplaced(t *testing.T) {
 	}) {
 		t.Errorf("the reason is missing: %q", got.details)
 	}
-	if n := len(strings.Fields(allStages)) - 2; len(*remote.pushed) != n {
+	if n := len(strings.Fields(allStages)) - 3; len(*remote.pushed) != n {
 		t.Errorf("%d entries were replaced, not %d", len(*remote.pushed), n)
 	}
 }

@@ -21,11 +21,11 @@ import (
 // output is deleted.
 //
 // Results that are in the cache are taken from there after they were verified.
-// A damaged object is found when it is read, which may be late: the build then
-// begins again, once, and makes what the object was made from anew.
+// A damaged or missing object is found when it is read, which may be late: the
+// build then begins again, once, and makes what the object was made from anew.
 func Run(ctx context.Context, c Config, f *spec.File, p *Plan, output string) ([]*manifest.Manifest, error) {
 	built, err := runOnce(ctx, c, f, p, output)
-	if errors.Is(err, store.ErrDamaged) && ctx.Err() == nil {
+	if store.IsLost(err) && ctx.Err() == nil {
 		c.Report(Event{Time: c.Now(), Stage: "cache", State: Progress, Detail: err.Error() + "; building again"})
 		built, err = runOnce(ctx, c, f, p, output)
 	}

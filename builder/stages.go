@@ -2,9 +2,6 @@ package builder
 
 import (
 	"context"
-	"fmt"
-	"path/filepath"
-	"strings"
 	"sync"
 
 	"github.com/powernode/bootsmith/builder/composefs"
@@ -109,39 +106,6 @@ func (b *targetBuild) addBoot(g *graph, s *targetStages) {
 	})
 }
 
-// addFamilies adds a stage for each family.
-func (b *targetBuild) addFamilies(g *graph, s *targetStages) {
-	for _, f := range b.families() {
-		st := newStage(g, b.stageName(f.Name()), b.familyNeeds(f, s), func(ctx context.Context) (output, error) {
-			return b.buildFamily(ctx, f, s)
-		})
-		st.keep(b.by(func(i identities) identity { return i.families[f.Name()] }), outputKeeper{b.familyDir(f)})
-		s.families = append(s.families, st)
-	}
-}
-
-// familyNeeds are the stages that make the parts of a family.
-func (b *targetBuild) familyNeeds(f families.Family, s *targetStages) []need {
-	list := values(s.kernel, s.image)
-	for _, part := range families.PartsOf(f) {
-		switch {
-		case part == families.PartKernel:
-			list = append(list, needs(s.kernel)...)
-		case part == families.PartInitramfs:
-			list = append(list, needs(s.initramfs)...)
-		case part == families.PartRootImage:
-			list = append(list, needs(s.image)...)
-		case part == families.PartUKI:
-			list = append(list, needs(s.uki)...)
-		case part == families.PartTree:
-			list = append(list, needs(s.finished)...)
-		case part == families.PartRPi4 && b.plan.Boot.RPi4 != nil:
-			list = append(list, needs(s.firmware)...)
-		}
-	}
-	return list
-}
-
 // addDocuments adds the stages that describe the build.
 func (b *targetBuild) addDocuments(g *graph, s *targetStages) {
 	s.sbom = newStage(g, b.stageName("sbom"), needs(s.finished), func(ctx context.Context) (output, error) {
@@ -158,80 +122,4 @@ func (b *targetBuild) addDocuments(g *graph, s *targetStages) {
 		}
 		return b.writeManifest(s.kernel.get().Value, s.image.get(), outputs, s.sbom.get().files)
 	}).keep(b.by(func(i identities) identity { return i.manifest }), outputKeeper{b.staging})
-}
-
-// output is files of the build's folder, with names relative to the folder that
-// the stage writes to.
-type output struct {
-	main  string // the file that stands for a family
-	files []families.Artifact
-	sink  *families.Sink // that they were written to; nil when they were cached
-}
-
-// newOutput returns what was committed to a sink.
-func newOutput(sink *families.Sink, main string) output {
-	return output{main: main, files: sink.Artifacts(), sink: sink}
-}
-
-// spans says where the bytes of a file come from, as far as that is known.
-func (o output) spans(name string) []families.Span {
-	if o.sink == nil {
-		return nil
-	}
-	return o.sink.Spans(name)
-}
-
-// familyOutput is a family's files.
-type familyOutput struct {
-	name string
-	output
-}
-
-func (b *targetBuild) familyDir(f families.Family) string { return filepath.Join(b.staging, f.Name()) }
-
-func (b *targetBuild) buildFamily(ctx context.Context, f families.Family, s *targetStages) (output, error) {
-	var err error
-	in := b.input(f, s)
-	sink := families.NewSink(b.familyDir(f))
-	defer sink.Close()
-	if in.Scratch, err = b.scratchDir(f.Name()); err != nil {
-		return output{}, err
-	}
-	if in.ESP, err = b.espFiles(ctx, in.Scratch); err != nil {
-		return output{}, err
-	}
-	if err := f.Build(ctx, in.Only(families.PartsOf(f)), sink); err != nil {
-		return output{}, fmt.Errorf("building %s for %s: %w", f.Name(), b.arch.Name, err)
-	}
-	main, err := sink.Main()
-	return newOutput(sink, main.Name), err
-}
-
-// input joins what the stages that a family needs have made.
-func (b *targetBuild) input(f families.Family, s *targetStages) families.Input {
-	ids, _ := b.ids()
-	img := s.image.get()
-	in := families.Input{
-		Platform: b.plan.Platform, Arch: b.arch, KernelVersion: s.kernel.get().Value,
-		Cmdline: b.cmdline(img), RootDigest: fmt.Sprintf("%x", img.Value.Digest), RootHash: fmt.Sprintf("%x", img.Value.RootHash),
-		DiskSize: b.plan.DiskSize, Persist: b.plan.Persist, BaseURL: strings.ReplaceAll(b.plan.BaseURL, "${arch}", b.arch.Name),
-		Revision: b.plan.Revision, Epoch: b.plan.time(), ID: ids.parts[f.Name()].id,
-	}
-	for _, p := range families.PartsOf(f) {
-		switch {
-		case p == families.PartKernel:
-			in.Kernel = s.kernel.get().blob
-		case p == families.PartInitramfs:
-			in.Initramfs = s.initramfs.get().blob
-		case p == families.PartRootImage:
-			in.RootImage = img.blob
-		case p == families.PartUKI:
-			in.UKI = s.uki.get().blob
-		case p == families.PartTree:
-			in.Tree, in.Store = s.finished.get(), b.config.Store
-		case p == families.PartRPi4 && b.plan.Boot.RPi4 != nil:
-			in.RPi4 = s.firmware.get()
-		}
-	}
-	return in
 }

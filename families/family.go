@@ -30,6 +30,20 @@ type Family interface {
 	Build(ctx context.Context, in Input, out *Sink) error
 }
 
+// Early is a family with much to do that the root image isn't needed for. It is
+// built by Begin and what that returns, instead of by Build.
+type Early interface {
+	Family
+	// Begin does what can be done without the root image. What in tells of that is
+	// missing: RootDigest and RootHash, RootImage, and the digests in Cmdline;
+	// so are ESP and Scratch.
+	Begin(ctx context.Context, in Input, out *Sink) (Finish, error)
+}
+
+// Finish does what Begin left. in has the same as before, and what was missing of
+// the root image.
+type Finish func(ctx context.Context, in Input) error
+
 // All returns the families in the order in which they are listed everywhere.
 func All() []Family {
 	return []Family{kernelInitrd{}, raw{}, iso{}, ipxe{}, qcow2{}, oci{}, rpi4{}}

@@ -55,16 +55,50 @@ func (oci) Parts() []Part { return []Part{PartKernel, PartInitramfs, PartTree, P
 
 // Build implements Family.
 func (f oci) Build(ctx context.Context, in Input, out *Sink) error {
+	finish, err := f.Begin(ctx, in, out)
+	if err != nil {
+		return err
+	}
+	return finish(ctx, in)
+}
+
+// Begin implements Early: it writes the layers. The labels name the root's
+// digests.
+func (f oci) Begin(ctx context.Context, in Input, out *Sink) (Finish, error) {
+	layers, seal, err := newLayers(in)
+	if err != nil {
+		return nil, err
+	}
+	written, err := out.writeLayers(ctx, layers)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := seal.digest(ctx, layers)
+	if err != nil {
+		return nil, err
+	}
+	return func(_ context.Context, in Input) error {
+		image := f.image(in, written...)
+		if sealed != "" {
+			image.Annotations[bootc.DigestKey] = sealed
+		}
+		return out.writeImage(image)
+	}, nil
+}
+
+// newLayers divides what the image holds into layers. The sealer is for all of
+// them.
+func newLayers(in Input) ([]ociPart, *sealer, error) {
 	if err := ocilayout.Check(in.Tree); err != nil {
-		return fmt.Errorf("writing the root as an image layer: %w", err)
+		return nil, nil, fmt.Errorf("writing the root as an image layer: %w", err)
 	}
 	parts, err := splitRoot(in.Tree, in.Store, in.Epoch.Unix())
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	boot, err := newBootLayer(in)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	var layers []ociPart
 	seal := &sealer{store: in.Store, digests: map[tree.Digest][64]byte{}}
@@ -74,20 +108,7 @@ func (f oci) Build(ctx context.Context, in Input, out *Sink) error {
 	// The kernel comes before the layer that has the directories' metadata.
 	last := len(layers) - 1
 	layers = slices.Insert(layers, last, ociPart{"kernel " + in.KernelVersion + " and initramfs", ociLayerBoot, boot.kernel, boot.contents})
-	layers = append(layers, ociPart{"bootc's files", ociLayerBoot, boot.tree, boot.contents})
-	written, err := out.writeLayers(ctx, layers)
-	if err != nil {
-		return err
-	}
-	sealed, err := seal.digest(ctx, layers)
-	if err != nil {
-		return err
-	}
-	image := f.image(in, written...)
-	if sealed != "" {
-		image.Annotations[bootc.DigestKey] = sealed
-	}
-	return out.writeImage(image)
+	return append(layers, ociPart{"bootc's files", ociLayerBoot, boot.tree, boot.contents}), seal, nil
 }
 
 // ociPart is a layer to be written.

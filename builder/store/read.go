@@ -13,8 +13,15 @@ import (
 	"github.com/powernode/bootsmith/builder/tree"
 )
 
-// ErrDamaged tells of an object that was damaged, and has been deleted.
-var ErrDamaged = errors.New("it is damaged")
+var (
+	errDamaged = errors.New("it is damaged") // and has been deleted
+	errMissing = errors.New("it is missing")
+)
+
+// IsLost tells whether an error is of an object that is damaged, or missing, as it
+// is when somebody else found the damage: storing its content again brings it
+// back.
+func IsLost(err error) bool { return errors.Is(err, errDamaged) || errors.Is(err, errMissing) }
 
 // Open returns the bytes of a content, inline or stored. It verifies them
 // against the fs-verity digest while they are read: where they differ, the read
@@ -28,7 +35,7 @@ func (s *Store) Open(c tree.Content) (io.ReadCloser, error) {
 	name := s.path(c.Verity)
 	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fault.Buildf("reading object %x: %w", c.Verity, err).
+		return nil, fault.Buildf("reading object %x: %w: %w", c.Verity, errMissing, err).
 			WithFix("don't delete from the object store while a build runs; run the build again")
 	}
 	if err != nil {
@@ -66,7 +73,7 @@ func (r *reader) damaged(got tree.Digest) error {
 	if r.name == "" {
 		return fault.Buildf("reading inline content: its fs-verity digest is %x instead of %x", got, r.want)
 	}
-	err := fault.Buildf("reading object %x: %w, its fs-verity digest is %x", r.want, ErrDamaged, got)
+	err := fault.Buildf("reading object %x: %w, its fs-verity digest is %x", r.want, errDamaged, got)
 	if rmErr := os.Remove(r.name); rmErr != nil && !errors.Is(rmErr, fs.ErrNotExist) {
 		return err.WithFix("delete %q and run the build again", r.name)
 	}
