@@ -5,9 +5,11 @@ package ocilayout
 
 import (
 	"archive/tar"
+	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -30,6 +32,9 @@ const (
 	// xattrPrefix marks extended attributes among the PAX records, as star, GNU
 	// tar and the container engines have it.
 	xattrPrefix = "SCHILY.xattr."
+
+	// layerBuffer is how much of a layer is written at once, in bytes.
+	layerBuffer = 256 << 10
 )
 
 // Whiteout returns the name of the empty file that deletes a name of the layers
@@ -65,7 +70,8 @@ func check(path string, n *tree.Node) error {
 func WriteLayer(ctx context.Context, w io.Writer, t *tree.Tree, contents Opener) (diffID string, err error) {
 	// One goroutine and no name or time in the header: the bytes depend on the
 	// tree and the compressor's version alone.
-	zip := gzip.NewWriter(w)
+	buffered := bufio.NewWriterSize(w, layerBuffer) // the compressor writes some 240 bytes at a time
+	zip := gzip.NewWriter(buffered)
 	zip.ModTime = time.Unix(0, 0) // "no time stamp is available" (RFC 1952)
 	sum := sha256.New()
 	l := &layer{ctx: ctx, contents: contents, tar: tar.NewWriter(io.MultiWriter(zip, sum)), first: map[*tree.Inode]string{}, buf: make([]byte, 1<<18)}
@@ -75,7 +81,7 @@ func WriteLayer(ctx context.Context, w io.Writer, t *tree.Tree, contents Opener)
 	if err := l.tar.Close(); err != nil {
 		return "", fmt.Errorf("writing an image layer: %w", err)
 	}
-	if err := zip.Close(); err != nil {
+	if err := errors.Join(zip.Close(), buffered.Flush()); err != nil {
 		return "", fmt.Errorf("writing an image layer: %w", err)
 	}
 	return hex.EncodeToString(sum.Sum(nil)), nil
