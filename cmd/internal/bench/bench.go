@@ -42,6 +42,7 @@ func (c *Contender) run(ctx context.Context) error {
 	if err := c.Prepare(ctx); err != nil {
 		return fmt.Errorf("preparing %s: %w", c.Name, err)
 	}
+	syscall.Sync() // what others wrote is not this run's work
 	s, err := measure(c.Command(ctx))
 	if err != nil {
 		return fmt.Errorf("running %s: %w", c.Name, err)

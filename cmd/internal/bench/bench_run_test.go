@@ -57,6 +57,7 @@ type bench struct {
 	room    Room
 	runs    int
 	include []string // the server platform's packages
+	trash   *Trash
 }
 
 // TestBench makes all comparisons and saves the report.
@@ -97,7 +98,15 @@ func newBench(t *testing.T) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{dir: dir, runs: 3}
+	b := &bench{dir: dir, runs: 3, trash: &Trash{Dir: filepath.Join(dir, "trash")}}
+	if err := b.trash.Empty(); err != nil { // of a run that was killed
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.trash.Empty(); err != nil {
+			t.Error(err)
+		}
+	})
 	if s := os.Getenv(runsEnv); s != "" {
 		if b.runs, err = strconv.Atoi(s); err != nil || b.runs < 1 {
 			t.Fatalf("%s=%q is no number of runs", runsEnv, s)
@@ -161,7 +170,7 @@ func (b *bench) remove(t *testing.T, names ...string) {
 
 func (b *bench) clear(names ...string) error {
 	for _, name := range names {
-		if err := os.RemoveAll(b.path(name)); err != nil {
+		if err := b.trash.Put(b.path(name)); err != nil {
 			return err
 		}
 	}
