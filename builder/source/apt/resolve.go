@@ -47,6 +47,7 @@ type provider struct {
 // facts are an entry's parsed relations.
 type facts struct {
 	depends    [][]control.Relation // Pre-Depends, then Depends
+	pre        int                  // how many of them are Pre-Depends
 	provides   []control.Relation
 	exclusions []control.Relation // Conflicts and Breaks
 }
@@ -92,6 +93,9 @@ func (a *Archive) resolveKeeping(ix *index, suites string, req Request, kept kee
 		return nil, err
 	}
 	if err := r.checkKept(); err != nil {
+		return nil, err
+	}
+	if err := r.checkCycles(); err != nil {
 		return nil, err
 	}
 	packages := make([]Package, 0, len(r.queue))
@@ -268,12 +272,15 @@ func (r *resolver) factsOf(e *entry) (*facts, error) {
 	}
 	f := &facts{}
 	var err error
-	for _, field := range []string{e.preDepends, e.depends} {
-		var groups [][]control.Relation
-		if groups, err = control.ParseRelations(field); err != nil {
+	for i, field := range []string{e.preDepends, e.depends} {
+		groups, err := control.ParseRelations(field)
+		if err != nil {
 			return nil, fmt.Errorf("reading package %q: %w", e.name, err)
 		}
 		f.depends = append(f.depends, groups...)
+		if i == 0 {
+			f.pre = len(groups)
+		}
 	}
 	if f.provides, err = flat(e.provides); err != nil {
 		return nil, fmt.Errorf("reading package %q: %w", e.name, err)

@@ -33,6 +33,8 @@ func TestChoices(t *testing.T) {
 	cases := []struct{ name, archive, ask, want string }{
 		{"closure", "a 1 Depends: b, c; Pre-Depends: d\nb 1\nc 1 Depends: e\nd 1\ne 1\nf 1", "a", "a b c d e"},
 		{"cycle", "a 1 Depends: b\nb 1 Depends: c\nc 1 Depends: a", "a", "a b c"},
+		{"cycle beside pre-depends", "a 1 Depends: b; Pre-Depends: c\nb 1 Depends: a\nc 1 Depends: d\nd 1 Depends: c", "a", "a b c d"},
+		{"pre-depends with a way out", "a 1 Pre-Depends: b | c\nb 1 Depends: a\nc 1", "a c", "a c"},
 		{"self", "a 1 Depends: a; Provides: x; Conflicts: x", "a", "a"},
 		{"recommends", "a 1 Recommends: b; Suggests: c\nb 1\nc 1", "a", "a"},
 		{"newest", "a 1\na 10\na 9", "a", "a=10"},
@@ -97,6 +99,9 @@ func TestResolveFaults(t *testing.T) {
 		{"unavoidable conflict", "a 1 Depends: b; Conflicts: b\nb 1", "a", `conflicts with "b"`},
 		{"many providers", "a 1 Provides: v\nb 1 Provides: v", "v", `provided by a, b`},
 		{"foreign dependency", "a 1 Depends: b:arm64\nb 1", "a", "b:arm64"},
+		{"circle of pre-depends", "a 1 Depends: b\nb 1 Pre-Depends: c\nc 1 Pre-Depends: b", "a", `"b" 1|after "c"|b → c → b|leave "b" out`},
+		{"circle with one pre-depends", "a 1 Pre-Depends: b\nb 1 Depends: v\nc 1 Provides: v; Depends: a", "a", `"a" 1|after "b"|a → b → c → a`},
+		{"pre-depends on itself", "a 1 Pre-Depends: a", "a", `a → a`},
 		{"malformed field", "a 1 Depends: b (", "a", `"a"`},
 	}
 	for _, c := range cases {

@@ -153,11 +153,17 @@ func TestHostileArchives(t *testing.T) {
 			r.Publish()
 			p.include = "app, other"
 		}, cli.ExitInput, []string{`"other" 1.0 conflicts with "app"`, "platform.yaml"}},
-		// Packages that depend on each other are no mistake: both are unpacked,
-		// and the build goes on to the kernel, which isn't there.
 		"cycle": {func(r *apttest.Repo, p *platform) {
 			r.Add(apttest.Deb{Name: "one", Fields: []string{"Depends: two"}})
 			r.Add(apttest.Deb{Name: "two", Fields: []string{"Pre-Depends: one"}})
+			r.Publish()
+			p.include = "one"
+		}, cli.ExitInput, []string{`"two" 1.0 is to be unpacked after "one"`, "two → one → two", "platform.yaml"}},
+		// Packages that depend on each other otherwise are no mistake: both are
+		// unpacked, and the build goes on to the kernel, which isn't there.
+		"harmless cycle": {func(r *apttest.Repo, p *platform) {
+			r.Add(apttest.Deb{Name: "one", Fields: []string{"Depends: two"}})
+			r.Add(apttest.Deb{Name: "two", Fields: []string{"Depends: one"}})
 			r.Publish()
 			p.include = "one"
 		}, cli.ExitInput, []string{"finding the kernel"}},
