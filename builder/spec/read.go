@@ -59,7 +59,10 @@ func Parse(path string, data []byte) (*File, error) {
 	if err != nil {
 		return nil, syntaxError(path, err)
 	}
-	if len(doc.Docs) != 1 || doc.Docs[0].Body == nil {
+	if len(doc.Docs) == 0 || doc.Docs[0].Body == nil {
+		return nil, fault.Inputf("%s: expected a definition, found an empty document", path).WithFix("give the platform a name and a root")
+	}
+	if len(doc.Docs) != 1 {
 		return nil, fault.Inputf("%s: expected exactly one YAML document, found %d", path, len(doc.Docs)).WithFix("describe one platform per file")
 	}
 	c := checker{path: path, lines: out.lines}
