@@ -102,7 +102,7 @@ func (a *Archive) download(ctx context.Context, b blob, report func(int64), path
 }
 
 // errWrongBytes tells of a file that isn't what the release says.
-var errWrongBytes = errors.New("size or SHA-256 differ from what the archive's signed index says")
+var errWrongBytes = errors.New("size or SHA-256 differ from what the lock or the archive's signed index says")
 
 // keep writes a blob into the cache, if it is the right one.
 func (a *Archive) keep(b blob, r io.Reader, report func(int64)) error {

@@ -53,7 +53,10 @@ func (a *Archive) release(ctx context.Context) (*release, error) {
 	if a.Offline || a.young(cached) {
 		data, err := readBounded(cached, maxRelease)
 		if err == nil {
-			return a.verifyRelease(data)
+			// One that is not good any more, or damaged, is fetched again.
+			if rel, err := a.verifyRelease(data); err == nil || a.Offline {
+				return rel, err
+			}
 		}
 		if a.Offline {
 			return nil, fault.Inputf("reading suite %q of %q: offline, and its release is not in the cache", a.Suite, a.Mirror).
