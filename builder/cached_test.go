@@ -358,6 +358,24 @@ func TestDamagedObject(t *testing.T) {
 	}
 }
 
+// Where many objects are damaged, as after a power cut, one build mends all.
+func TestDamagedObjects(t *testing.T) {
+	s := newSmall(t)
+	c := s.config(t, true)
+	want := s.build(t, c).files
+	for rel, data := range filesOf(t, filepath.Join(s.cache, "objects")) {
+		if err := os.WriteFile(filepath.Join(s.cache, "objects", rel), make([]byte, len(data)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(s.cache, "stages")); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.build(t, c); !maps.Equal(got.files, want) {
+		t.Error("the build gave other files")
+	}
+}
+
 // TestConcurrentBuilds builds the same and different platforms at once with one
 // cache.
 func TestConcurrentBuilds(t *testing.T) {

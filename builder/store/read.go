@@ -2,11 +2,14 @@ package store
 
 import (
 	"bytes"
+	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/powernode/bootsmith/builder/fault"
 	"github.com/powernode/bootsmith/builder/fsverity"
@@ -67,6 +70,37 @@ func (r *reader) Read(p []byte) (int, error) {
 		}
 	}
 	return n, err
+}
+
+// DeleteDamaged reads all objects, and deletes those that are damaged.
+func (s *Store) DeleteDamaged(ctx context.Context) error {
+	return filepath.WalkDir(s.dir, func(name string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // somebody else deleted it
+		}
+		if err != nil || ctx.Err() != nil {
+			return errors.Join(err, context.Cause(ctx))
+		}
+		verity, err := hex.DecodeString(filepath.Base(filepath.Dir(name)) + d.Name())
+		if err != nil || len(verity) != len(tree.Digest{}) || !d.Type().IsRegular() {
+			return nil
+		}
+		if err := s.check(tree.Digest(verity)); !IsLost(err) {
+			return err
+		}
+		return nil
+	})
+}
+
+// check reads an object to its end.
+func (s *Store) check(verity tree.Digest) error {
+	r, err := s.Open(tree.Content{Verity: verity})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	_, err = io.Copy(io.Discard, r)
+	return err
 }
 
 func (r *reader) damaged(got tree.Digest) error {
