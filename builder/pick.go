@@ -67,13 +67,19 @@ func checkPicked(r Request, picked []string) error {
 	return nil
 }
 
-// architectures returns what the command line lists, else what the definition
-// does.
+// architectures returns what the command line lists, each once, else what the
+// definition does.
 func (r Request) architectures() []string {
-	if len(r.Architectures) > 0 {
-		return r.Architectures
+	var names []string
+	for _, name := range r.Architectures {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
 	}
-	return r.File.Architectures
+	if names == nil {
+		return r.File.Architectures
+	}
+	return names
 }
 
 // isBuilt tells whether a family is picked and exists for an architecture.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/powernode/bootsmith/arch"
 	"github.com/powernode/bootsmith/builder/fault"
+	"github.com/powernode/bootsmith/builder/manifest"
 	"github.com/powernode/bootsmith/builder/source/apt"
 	"github.com/powernode/bootsmith/builder/spec"
 	"github.com/powernode/bootsmith/builder/store"
@@ -191,8 +192,10 @@ func TestFailedRunLeavesNothing(t *testing.T) {
 	if err := os.MkdirAll(filepath.Dir(old), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(old, []byte("old"), 0o644); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{old, filepath.Join(output, "amd64", manifest.FileName)} {
+		if err := os.WriteFile(name, []byte("old"), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	boom := errors.New("boom")
 	c.Archive = func(_ *spec.File, a arch.Arch) (Archive, error) { return fakeArchive{arch: a, err: boom}, nil }

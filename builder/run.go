@@ -21,12 +21,16 @@ import (
 // output is deleted.
 //
 // Results that are in the cache are taken from there after they were verified.
-// A damaged or missing object is found when it is read, which may be late: the
-// build then begins again, once, and makes what the object was made from anew.
+// A damaged or missing object is found when it is read, which may be late: all
+// objects are checked then, as one is seldom damaged alone, and the build begins
+// again, once, and makes what these were made from anew.
 func Run(ctx context.Context, c Config, f *spec.File, p *Plan, output string) ([]*manifest.Manifest, error) {
 	built, err := runOnce(ctx, c, f, p, output)
 	if store.IsLost(err) && ctx.Err() == nil {
-		c.Report(Event{Time: c.Now(), Stage: "cache", State: Progress, Detail: err.Error() + "; building again"})
+		c.Report(Event{Time: c.Now(), Stage: "cache", State: Progress, Detail: "checking all objects and building again: " + err.Error()})
+		if err := c.Store.DeleteDamaged(ctx); err != nil {
+			return nil, explain(ctx, err)
+		}
 		built, err = runOnce(ctx, c, f, p, output)
 	}
 	return built, err
@@ -36,12 +40,12 @@ func runOnce(ctx context.Context, c Config, f *spec.File, p *Plan, output string
 	if err := checkSigner(c, f, p); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(output, 0o755); err != nil {
-		return nil, fault.Buildf("making the output folder: %w", err)
+	if err := checkOutput(f, p, output); err != nil {
+		return nil, err
 	}
-	dir, err := newWorkDir(output)
+	dir, err := makeWorkDir(output)
 	if err != nil {
-		return nil, fault.Buildf("making a work folder: %w", err)
+		return nil, explain(ctx, err)
 	}
 	defer func() { err = explain(ctx, errors.Join(err, dir.remove())) }()
 	work := dir.path
@@ -92,6 +96,10 @@ func explain(ctx context.Context, err error) error {
 
 // publishFolders moves the finished folders to their final names.
 func publishFolders(p *Plan, work, output string) error {
+	// Another build may be about to replace the same folders.
+	if lock, err := lockDir(output, syscall.LOCK_EX); err == nil {
+		defer lock.Close()
+	}
 	for _, t := range p.Targets {
 		final := filepath.Join(output, t.Arch)
 		old := filepath.Join(work, "old-"+t.Arch)

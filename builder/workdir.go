@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/powernode/bootsmith/builder/fault"
 )
 
 // workPrefix begins the names of work folders. They lie in the output folder, so
@@ -18,6 +20,19 @@ const workPrefix = ".work-"
 type workDir struct {
 	path string
 	lock *os.File // nil: the file system doesn't lock folders
+}
+
+// makeWorkDir makes the output folder, if need be, and a work folder in it.
+func makeWorkDir(output string) (*workDir, error) {
+	err := os.MkdirAll(output, 0o755)
+	if err != nil {
+		return nil, fault.Inputf("making the output folder: %w", err).WithFix("give another folder with --output-dir")
+	}
+	dir, err := newWorkDir(output)
+	if err != nil {
+		return nil, fault.Inputf("making a work folder: %w", err).WithFix("give another folder with --output-dir")
+	}
+	return dir, nil
 }
 
 // newWorkDir makes a work folder in output, and deletes those of killed builds.

@@ -1,9 +1,11 @@
 package builder
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 )
 
@@ -11,7 +13,7 @@ import (
 // while another build runs.
 func TestWorkDirs(t *testing.T) {
 	output := t.TempDir()
-	killed, running := makeWorkDir(t, output), makeWorkDir(t, output)
+	killed, running := mustWorkDir(t, output), mustWorkDir(t, output)
 	if err := os.Mkdir(filepath.Join(killed.path, "scratch-amd64"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -20,7 +22,7 @@ func TestWorkDirs(t *testing.T) {
 	if err := os.Symlink(elsewhere, filepath.Join(output, workPrefix+"link")); err != nil {
 		t.Fatal(err)
 	}
-	mine := makeWorkDir(t, output)
+	mine := mustWorkDir(t, output)
 	wantNames(t, output, running.path, mine.path, workPrefix+"link")
 	if _, err := os.Stat(elsewhere); err != nil {
 		t.Error(err)
@@ -33,7 +35,27 @@ func TestWorkDirs(t *testing.T) {
 	wantNames(t, output, workPrefix+"link")
 }
 
-func makeWorkDir(t *testing.T, output string) *workDir {
+// TestPublishedAtOnce has builds replace the same folder at the same time.
+func TestPublishedAtOnce(t *testing.T) {
+	output := t.TempDir()
+	p := &Plan{Targets: []Target{{Arch: "amd64"}}}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 100 {
+				work := t.TempDir()
+				err := os.MkdirAll(filepath.Join(work, "amd64", "raw"), 0o755)
+				if err = errors.Join(err, publishFolders(p, work, output)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func mustWorkDir(t *testing.T, output string) *workDir {
 	t.Helper()
 	w, err := newWorkDir(output)
 	if err != nil {

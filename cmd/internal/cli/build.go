@@ -167,7 +167,7 @@ func newConfig(env Env, flags inputFlags) (builder.Config, error) {
 	}
 	objects, err := store.Open(filepath.Join(cache, "objects"))
 	if err != nil {
-		return builder.Config{}, fault.Buildf("opening the cache: %w", err)
+		return builder.Config{}, fault.Buildf("opening the cache: %w", err).WithFix("give another folder with --cache-dir")
 	}
 	unpacking := new(singleflight.Group) // kernel, root and several architectures ask for the same packages
 	return builder.Config{

@@ -29,7 +29,7 @@ func printError(env Env, err error) {
 
 // printErrorLine writes a line; in a workflow it is an annotation as well.
 func printErrorLine(env Env, text string) {
-	line := strings.Join(strings.Fields(text), " ")
+	line := strings.Join(strings.Fields(strings.ReplaceAll(text, "\n", "; ")), " ")
 	fmt.Fprintf(env.Stderr, "bootsmith: %s\n", line)
 	if env.Getenv("GITHUB_ACTIONS") == "true" || env.Getenv("GITEA_ACTIONS") == "true" {
 		fmt.Fprintf(env.Stderr, "::error::%s\n", strings.ReplaceAll(line, "%", "%25"))
