@@ -46,9 +46,9 @@ type Archive interface {
 	Fetch(ctx context.Context, packages []apt.Package, progress apt.Progress) error
 	// Cached tells whether the cache has a package.
 	Cached(p apt.Package) bool
-	// UnpackRoot unpacks fetched packages into a root, with the package
-	// manager's database; its files get the modification time mtime (seconds
-	// since 1970).
+	// UnpackRoot unpacks packages into a root, with the package manager's
+	// database; its files get the modification time mtime (seconds since 1970).
+	// Packages that are being fetched are waited for.
 	UnpackRoot(ctx context.Context, t *tree.Tree, s *store.Store, packages []apt.Package, mtime int64) error
 	// Open opens a package's .deb file after comparing all its bytes with the
 	// digest.

@@ -87,13 +87,24 @@ type dependency interface {
 type need struct {
 	stage   dependency
 	content bool
+	// along: the other is to run, but nothing waits for it.
+	along bool
 }
 
 // needs are stages that are needed with their contents.
 func needs(stages ...dependency) []need {
 	var list []need
 	for _, s := range stages {
-		list = append(list, need{s, true})
+		list = append(list, need{stage: s, content: true})
+	}
+	return list
+}
+
+// along are stages that run at the same time.
+func along(stages ...dependency) []need {
+	var list []need
+	for _, s := range stages {
+		list = append(list, need{stage: s, content: true, along: true})
 	}
 	return list
 }
@@ -102,7 +113,7 @@ func needs(stages ...dependency) []need {
 func values(stages ...dependency) []need {
 	var list []need
 	for _, s := range stages {
-		list = append(list, need{s, false})
+		list = append(list, need{stage: s})
 	}
 	return list
 }
@@ -137,7 +148,9 @@ type stage[T any] struct {
 	ready  chan struct{}
 	value  T
 	entry  *cache.Entry // that value was loaded from
-	looked bool         // in the cache
+	// waits: it waits for others most of the time, and takes no slot.
+	waits  bool
+	looked bool // in the cache
 	// local keeps the results from other machines; replace tells that what
 	// another machine has is no good.
 	local, replace bool
@@ -268,12 +281,19 @@ func (s *stage[T]) reuse() bool {
 func (s *stage[T]) build() bool {
 	var done []<-chan struct{}
 	for _, n := range s.needs {
-		done = append(done, n.stage.want(n.content))
+		if ready := n.stage.want(n.content); !n.along {
+			done = append(done, ready)
+		}
 	}
-	if !s.g.await(done...) || !s.g.acquire() {
+	if !s.g.await(done...) {
 		return false
 	}
-	defer s.g.release()
+	if !s.waits {
+		if !s.g.acquire() {
+			return false
+		}
+		defer s.g.release()
+	}
 	start := s.g.now()
 	s.g.report(Event{Time: start, Stage: s.name, State: Started})
 	value, err := s.run(s.g.ctx)

@@ -73,3 +73,31 @@ func TestGraphStopsWithItsContext(t *testing.T) {
 		t.Errorf("wait = %v", err)
 	}
 }
+
+// TestGraphRunsAlong has a stage wait for the one that it is along with: that one
+// takes no slot and isn't waited for before.
+func TestGraphRunsAlong(t *testing.T) {
+	boom := errors.New("boom")
+	for _, failure := range []error{nil, boom} {
+		g := newGraph(context.Background(), Config{Jobs: 1, Now: time.Now, Report: quiet})
+		begun, over := make(chan struct{}), make(chan struct{})
+		fetch := newStage(g, "fetch", nil, func(context.Context) (struct{}, error) {
+			close(begun)
+			<-over
+			return struct{}{}, failure
+		})
+		fetch.waits = true
+		unpack := newStage(g, "unpack", along(fetch), func(context.Context) (int, error) {
+			<-begun
+			close(over)
+			return 42, nil
+		})
+		unpack.want(true)
+		if err := g.wait(); err != failure {
+			t.Errorf("wait = %v, not %v", err, failure)
+		}
+		if failure == nil && unpack.get() != 42 {
+			t.Errorf("unpack = %d", unpack.get())
+		}
+	}
+}

@@ -61,7 +61,8 @@ func (b *targetBuild) addRoot(g *graph, s *targetStages) {
 	s.fetch = newStage(g, b.stageName("fetch"), nil, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, b.fetch(ctx)
 	})
-	s.unpackRoot = newStage(g, b.stageName("unpack-root"), needs(s.fetch), b.readRoot)
+	s.fetch.waits = true
+	s.unpackRoot = newStage(g, b.stageName("unpack-root"), b.rootNeeds(s), b.readRoot)
 	b.ids = sync.OnceValues(func() (identities, bool) { return b.identify(""), true })
 	if b.scripted() {
 		// What comes after it depends on what the script has made this time.
@@ -81,6 +82,15 @@ func (b *targetBuild) addRoot(g *graph, s *targetStages) {
 	s.image = newStage(g, b.stageName("root-image"), needs(s.finished), func(ctx context.Context) (rootImage, error) {
 		return b.writeRootImage(ctx, s.finished.get())
 	}).keep(b.by(func(i identities) identity { return i.rootImage }), partKeeper[composefs.RootImage]{"root.img"})
+}
+
+// rootNeeds is what reading the root's source needs. Packages are unpacked while
+// others are still on their way; a bootstrap has a time limit and wants all.
+func (b *targetBuild) rootNeeds(s *targetStages) []need {
+	if b.target.Root != nil && b.target.Root.Source == bootstrapSource {
+		return needs(s.fetch)
+	}
+	return along(s.fetch)
 }
 
 // addBoot adds the stages that make what boots.
@@ -113,7 +123,7 @@ func (b *targetBuild) addDocuments(g *graph, s *targetStages) {
 	}).keep(b.by(func(i identities) identity { return i.sbom }), outputKeeper{b.staging})
 	needed := append(needs(s.sbom), values(s.kernel, s.image)...)
 	for _, f := range s.families {
-		needed = append(needed, need{f, true})
+		needed = append(needed, need{stage: f, content: true})
 	}
 	s.manifest = newStage(g, b.stageName("manifest"), needed, func(context.Context) (output, error) {
 		var outputs []familyOutput

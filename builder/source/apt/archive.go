@@ -52,9 +52,10 @@ type Archive struct {
 	Limits source.Limits
 	// Jobs limits parallel downloads and decompression; 0 means 4.
 	Jobs int
-	// Unpacking joins the calls of Unpack for one package at one time, also of
-	// several archives; nil: each does the work itself.
-	Unpacking *singleflight.Group
+	// Joint joins what several callers want of one package at one time, also of
+	// several archives: its download, and what Unpack does; nil: each does the
+	// work itself.
+	Joint *singleflight.Group
 	// Backoff is the pause before the first retry of a failed download, and
 	// doubles with each; 0 means half a second.
 	Backoff time.Duration

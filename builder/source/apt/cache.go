@@ -82,9 +82,28 @@ func (a *Archive) open(ctx context.Context, b blob, paths ...string) (*os.File, 
 	return a.openCached(b)
 }
 
-// download brings a blob into the cache. It reports the bytes as they arrive;
-// a negative number takes back those of a failed attempt.
+// download brings a blob into the cache. It reports the bytes as they arrive; a
+// negative number takes back those of a failed attempt. Where somebody else is
+// downloading it, it waits for that, and reports all bytes at the end.
 func (a *Archive) download(ctx context.Context, b blob, report func(int64), paths ...string) error {
+	if a.Joint == nil {
+		return a.downloadAlone(ctx, b, report, paths...)
+	}
+	alone := false
+	_, err, _ := a.Joint.Do(fmt.Sprintf("download %q %q %v", a.CacheDir, a.Mirror, b), func() (any, error) {
+		if a.cached(b) { // since the caller looked
+			return nil, nil
+		}
+		alone = true
+		return nil, a.downloadAlone(ctx, b, report, paths...)
+	})
+	if err == nil && !alone && report != nil {
+		report(b.size)
+	}
+	return err
+}
+
+func (a *Archive) downloadAlone(ctx context.Context, b blob, report func(int64), paths ...string) error {
 	if a.Offline {
 		return fault.Inputf("reading %q of %q: offline, and it is not in the cache", paths[len(paths)-1], a.Mirror).
 			WithFix("build once with the network, or run bootsmith lock --fetch")

@@ -60,10 +60,10 @@ func (a *Archive) Unpack(ctx context.Context, s *store.Store, pkg Package) (*deb
 	if err := pkg.Check(); err != nil {
 		return nil, fault.Default(fault.Input, err)
 	}
-	if a.Unpacking == nil {
+	if a.Joint == nil {
 		return a.unpack(ctx, s, pkg)
 	}
-	p, err, _ := a.Unpacking.Do(fmt.Sprintf("%p %q %v", s, a.CacheDir, pkg), func() (any, error) { return a.unpack(ctx, s, pkg) })
+	p, err, _ := a.Joint.Do(fmt.Sprintf("unpack %p %q %v", s, a.CacheDir, pkg), func() (any, error) { return a.unpack(ctx, s, pkg) })
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ func TestUnpackingTheSameAtOneTime(t *testing.T) {
 		repo := simpleRepo()
 		a := archiveOf(t, repo)
 		g := &gate{RoundTripper: repo, open: make(chan struct{})}
-		a.Client, a.Unpacking = &http.Client{Transport: g}, new(singleflight.Group)
+		a.Client, a.Joint = &http.Client{Transport: g}, new(singleflight.Group)
 		res, err := a.Resolve(context.Background(), []string{"lib"})
 		if err != nil {
 			t.Fatal(err)
@@ -56,6 +56,42 @@ func TestUnpackingTheSameAtOneTime(t *testing.T) {
 		wg.Wait()
 		if g.count != 1 || got[0] == nil || got[0] != got[1] {
 			t.Errorf("%d requests; %p, %p", g.count, got[0], got[1])
+		}
+	})
+}
+
+// TestUnpackingWhatIsBeingFetched asks for a package that is on its way.
+func TestUnpackingWhatIsBeingFetched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		repo := simpleRepo()
+		a := archiveOf(t, repo)
+		g := &gate{RoundTripper: repo, open: make(chan struct{})}
+		a.Client, a.Joint = &http.Client{Transport: g}, new(singleflight.Group)
+		res, err := a.Resolve(context.Background(), []string{"lib"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, pkg := openStore(t), res.Packages[0]
+		var wg sync.WaitGroup
+		var done, total int64
+		unpack := func() {
+			if _, err := a.Unpack(context.Background(), s, pkg); err != nil {
+				t.Error(err)
+			}
+		}
+		fetch := func() {
+			if err := a.Fetch(context.Background(), res.Packages[:1], func(d, of int64) { done, total = d, of }); err != nil {
+				t.Error(err)
+			}
+		}
+		wg.Go(unpack)
+		synctest.Wait() // it downloads
+		wg.Go(fetch)
+		synctest.Wait() // it waits for that
+		close(g.open)
+		wg.Wait()
+		if g.count != 1 || done != pkg.Size || total != pkg.Size {
+			t.Errorf("%d requests; %d of %d bytes, the package has %d", g.count, done, total, pkg.Size)
 		}
 	})
 }

@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/singleflight"
+
 	"github.com/powernode/bootsmith/arch"
 	"github.com/powernode/bootsmith/builder/source/apt"
 	"github.com/powernode/bootsmith/builder/store"
@@ -71,16 +74,15 @@ func unpackPackages() error {
 		return err
 	}
 	ctx := context.Background()
-	a := &apt.Archive{Mirror: words[0], Suite: suite, Arch: row, CacheDir: words[1], Client: http.DefaultClient, Now: time.Now}
+	a := &apt.Archive{Mirror: words[0], Suite: suite, Arch: row, CacheDir: words[1], Client: http.DefaultClient, Now: time.Now, Joint: new(singleflight.Group)}
 	found, err := a.Resolve(ctx, words[2:])
 	if err != nil {
 		return err
 	}
-	if err := a.Fetch(ctx, found.Packages, func(int64, int64) {}); err != nil {
-		return err
-	}
-	t := tree.New(0)
-	if err := a.UnpackRoot(ctx, t, s, found.Packages, 0); err != nil {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.Fetch(ctx, found.Packages, func(int64, int64) {}) })
+	g.Go(func() error { return a.UnpackRoot(ctx, tree.New(0), s, found.Packages, 0) })
+	if err := g.Wait(); err != nil {
 		return err
 	}
 	fmt.Println(len(found.Packages), "packages")

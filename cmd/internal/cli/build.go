@@ -169,14 +169,14 @@ func newConfig(env Env, flags inputFlags) (builder.Config, error) {
 	if err != nil {
 		return builder.Config{}, fault.Buildf("opening the cache: %w", err).WithFix("give another folder with --cache-dir")
 	}
-	unpacking := new(singleflight.Group) // kernel, root and several architectures ask for the same packages
+	joint := new(singleflight.Group) // fetch, kernel, root and several architectures ask for the same packages
 	return builder.Config{
 		Archive: func(f *spec.File, a arch.Arch) (builder.Archive, error) {
 			archive, err := newArchive(env, flags, cache, f, a)
 			if err != nil {
 				return nil, err
 			}
-			archive.Unpacking = unpacking
+			archive.Joint = joint
 			return archive, nil
 		},
 		Images: func(repository string) (image.Blobs, error) {
