@@ -111,7 +111,7 @@ func TestCachedBuild(t *testing.T) {
 		t.Fatal(err)
 	}
 	ran, cached = cachedBuild(t, definition, cache, at("changed"))
-	if want := both("finish-root root-image uki " + outputs); !slices.Equal(ran, want) {
+	if want := both("finish-root root-image uki begin-oci " + outputs); !slices.Equal(ran, want) {
 		t.Errorf("after a change of the overlay, these stages ran:\n%q, not\n%q", ran, want)
 	}
 	if want := both("unpack-root unpack-kernel kernel initramfs"); !slices.Equal(cached, want) {
