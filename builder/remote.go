@@ -40,6 +40,16 @@ func (r *remotes) isDown() bool {
 	return r.down
 }
 
+// isKnownDown notes that from doesn't answer, and tells whether that was noted
+// before.
+func (r *remotes) isKnownDown() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known := r.down
+	r.down = true
+	return known
+}
+
 // fetch looks for an entry elsewhere and brings it into the cache. Whatever goes
 // wrong there, the stage can still be built.
 func (s *stage[T]) fetch(key string) (*cache.Entry, error) {
@@ -56,10 +66,8 @@ func (s *stage[T]) fetch(key string) (*cache.Entry, error) {
 		return nil, fs.ErrNotExist
 	case cache.IsRejected(err):
 		s.replace = true
-	case s.g.ctx.Err() == nil:
-		r.mu.Lock()
-		r.down = true
-		r.mu.Unlock()
+	case s.g.ctx.Err() == nil && r.isKnownDown():
+		return nil, fs.ErrNotExist // another stage told
 	}
 	return nil, fmt.Errorf("%s: %w", r.from.Name(), err)
 }
