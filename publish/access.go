@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -65,6 +66,19 @@ func Resolve(ctx context.Context, a Access, ref string) (string, error) {
 		return "", fault.Default(fault.Remote, fmt.Errorf("resolving %q: %w", ref, err))
 	}
 	return desc.Digest.String(), nil
+}
+
+// CheckRepository returns an error of class fault.Input unless name is that of a
+// repository: "registry/path".
+func CheckRepository(name string) error {
+	ref, err := registry.ParseReference(name)
+	if err == nil && ref.Reference != "" {
+		err = errors.New("it has a tag or a digest")
+	}
+	if err != nil {
+		return fault.Inputf("reading the repository %q: %w", name, err).WithFix("write it as registry/path")
+	}
+	return nil
 }
 
 // repository opens the repository of a reference; tag or digest may be missing.

@@ -66,6 +66,8 @@ func TestMistakes(t *testing.T) {
 		"unknown family":      {[]string{"build", "--file", good, "--variants", "vhd", "--cache-dir", dir}, ExitInput, `looking up family "vhd": known are kernel-initrd`},
 		"unknown arch":        {[]string{"build", "--file", good, "--arch", "mips", "--cache-dir", dir}, ExitInput, `looking up architecture "mips": known are amd64, arm64`},
 		"bad log format":      {[]string{"build", "--file", good, "--log-format", "xml"}, ExitInput, "use text or json"},
+		"no cache repository": {[]string{"build", "--file", good, "--cache-dir", dir, "--cache-from", "registry.example.com/x:tag"}, ExitInput, "preparing --cache-from: reading the repository \"registry.example.com/x:tag\": it has a tag or a digest; write it as registry/path"},
+		"no cache to send to": {[]string{"build", "--file", good, "--cache-dir", dir, "--cache-to", "here"}, ExitInput, "preparing --cache-to: reading the repository \"here\": "},
 		"no cache folder":     {[]string{"build", "--file", good}, ExitInput, "give --cache-dir"},
 		"no repository":       {[]string{"publish", "--file", good}, ExitInput, "publish.repository: missing; name the registry there or with --repository"},
 		"no signing services": {[]string{"publish", "--repository", "registry.example.com/x"}, ExitInput, "give --signing-config and --trusted-root"},
@@ -136,6 +138,18 @@ func TestReporterFormats(t *testing.T) {
 	}
 	if got := json.String(); !strings.Contains(got, `"stage":"amd64/raw","state":"finished","elapsed_ns":1230000000`) {
 		t.Errorf("json = %q", got)
+	}
+}
+
+// What is told of no running stage, such as that a lock isn't used, stays on a
+// terminal.
+func TestLiveReporterKeepsNews(t *testing.T) {
+	var out bytes.Buffer
+	report := newReporter(Env{Stderr: &out, Width: func() int { return 40 }}, "text")
+	report(builder.Event{Stage: "amd64/fetch", State: builder.Started})
+	report(builder.Event{Stage: "lock", State: builder.Progress, Detail: "it doesn't fit\n any more\n"})
+	if got := out.String(); !strings.Contains(got, "it doesn't fit; any more\n0 done, running: amd64/fetch") {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 // clearLine returns to the line's start and erases it (ECMA-48: CR, EL).
 const clearLine = "\r\x1b[K"
 
-// live is a reporter for terminals: finished stages scroll by, and the last
-// line shows what is running now.
+// live is a reporter for terminals: finished stages scroll by, and what is said
+// beside them, and the last line shows what is running now.
 type live struct {
 	w     io.Writer
 	width func() int
@@ -38,7 +38,11 @@ func (l *live) report(e builder.Event) {
 	case builder.Started:
 		l.running = append(l.running, e.Stage)
 	case builder.Progress:
-		l.detail[e.Stage] = e.Detail
+		if slices.Contains(l.running, e.Stage) {
+			l.detail[e.Stage] = e.Detail
+		} else { // it is no state that passes, but news
+			fmt.Fprintln(l.w, eventLine(e))
+		}
 	case builder.Cached:
 		l.done++
 		fmt.Fprintln(l.w, eventLine(e))

@@ -29,11 +29,22 @@ func printError(env Env, err error) {
 
 // printErrorLine writes a line; in a workflow it is an annotation as well.
 func printErrorLine(env Env, text string) {
-	line := strings.Join(strings.Fields(strings.ReplaceAll(text, "\n", "; ")), " ")
+	line := oneLine(text)
 	fmt.Fprintf(env.Stderr, "bootsmith: %s\n", line)
 	if env.Getenv("GITHUB_ACTIONS") == "true" || env.Getenv("GITEA_ACTIONS") == "true" {
 		fmt.Fprintf(env.Stderr, "::error::%s\n", strings.ReplaceAll(line, "%", "%25"))
 	}
+}
+
+// oneLine joins the lines of a text, such as those of joined errors.
+func oneLine(text string) string {
+	var lines []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "; ")
 }
 
 func registerLogFormat(f *pflag.FlagSet, format *string) {
@@ -70,7 +81,9 @@ func newReporter(env Env, format string) builder.Reporter {
 	}
 }
 
+// eventLine returns the one line of an event, "" for none.
 func eventLine(e builder.Event) string {
+	e.Detail = oneLine(e.Detail)
 	switch e.State {
 	case builder.Finished:
 		return fmt.Sprintf("%-28s %7.2fs  %s", e.Stage, e.Elapsed.Round(10*time.Millisecond).Seconds(), e.Detail)

@@ -91,7 +91,11 @@ func (s stageFlags) addRemotes(env Env, in inputFlags, c *builder.Config) error 
 	if (s.from != "" || s.to != "") && in.offline {
 		return fault.Inputf("reading --offline: a registry for results is named").WithFix("leave --offline, or --cache-from and --cache-to, out")
 	}
+	from, to := strings.TrimSuffix(s.from, "/"), strings.TrimSuffix(s.to, "/")
 	if s.from != "" {
+		if err := publish.CheckRepository(from); err != nil {
+			return fmt.Errorf("preparing --cache-from: %w", err)
+		}
 		access, err := in.registry.access(env, s.from)
 		if err != nil {
 			return err
@@ -100,9 +104,12 @@ func (s stageFlags) addRemotes(env Env, in inputFlags, c *builder.Config) error 
 		if err != nil {
 			return fmt.Errorf("preparing --cache-from: %w", err)
 		}
-		c.CacheFrom = publish.StageCache{Repository: strings.TrimSuffix(s.from, "/"), Access: access, Policy: policy}
+		c.CacheFrom = publish.StageCache{Repository: from, Access: access, Policy: policy}
 	}
 	if s.to != "" {
+		if err := publish.CheckRepository(to); err != nil {
+			return fmt.Errorf("preparing --cache-to: %w", err)
+		}
 		access, err := in.registry.access(env, s.to)
 		if err != nil {
 			return err
@@ -111,7 +118,7 @@ func (s stageFlags) addRemotes(env Env, in inputFlags, c *builder.Config) error 
 		if err != nil {
 			return fmt.Errorf("preparing --cache-to: %w", err)
 		}
-		c.CacheTo = publish.StageCache{Repository: strings.TrimSuffix(s.to, "/"), Access: access, Signer: signer}
+		c.CacheTo = publish.StageCache{Repository: to, Access: access, Signer: signer}
 	}
 	return nil
 }
