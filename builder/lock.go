@@ -183,7 +183,7 @@ func (l *Lock) Write(path string) (err error) {
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".lock-")
 	if err != nil {
-		return fault.Buildf("writing the lock: %w", err)
+		return fault.Buildf("writing the lock: %w", err).WithFix("let the user write to the definition's folder")
 	}
 	defer os.Remove(f.Name()) // fails once it is renamed
 	_, err = f.Write(data)

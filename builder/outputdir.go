@@ -38,6 +38,9 @@ func checkReplaced(final string) error {
 	if err == nil {
 		_, err = os.Stat(filepath.Join(final, manifest.FileName))
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		return fault.Inputf("replacing a build: %w", err).WithFix("give another folder with --output-dir")
+	}
 	if err != nil {
 		return fault.Inputf("replacing %q: no build made it: %w", final, err).WithFix("move it away, or give another folder with --output-dir")
 	}

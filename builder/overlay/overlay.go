@@ -11,6 +11,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -46,7 +47,7 @@ func Load(ctx context.Context, dir string, s *store.Store) (Overlay, error) {
 	var o Overlay
 	err = fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
-			return err
+			return unreadable(err)
 		}
 		if path == "." {
 			return ctx.Err()
@@ -84,7 +85,7 @@ func load(root *os.Root, path string, d fs.DirEntry, s *store.Store) (tree.Inode
 func loadFile(root *os.Root, path string, info fs.FileInfo, s *store.Store) (tree.Inode, error) {
 	f, err := root.Open(path)
 	if err != nil {
-		return tree.Inode{}, err
+		return tree.Inode{}, unreadable(err)
 	}
 	defer f.Close()
 	content, size, err := s.Put(f)
@@ -96,6 +97,14 @@ func loadFile(root *os.Root, path string, info fs.FileInfo, s *store.Store) (tre
 		mode = tree.TypeRegular | 0o755
 	}
 	return tree.Inode{Mode: mode, Size: size, Content: content}, nil
+}
+
+// unreadable tells who has to mend that a file can't be opened.
+func unreadable(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fault.Inputf("%w", err).WithFix("let the building user read it")
+	}
+	return err
 }
 
 // Apply lays the overlay over t; mtime is in seconds since 1970. A folder that
