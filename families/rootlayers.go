@@ -162,14 +162,8 @@ func newPartialTree(root *tree.Node) *partialTree {
 
 // put adds a file with the directories that lead to it.
 func (p *partialTree) put(path string, inode *tree.Inode) error {
-	for i, c := range path {
-		if c != '/' {
-			continue
-		}
-		if _, err := p.tree.Lookup(path[:i]); err == nil {
-			continue
-		}
-		if err := p.tree.Put(path[:i], &tree.Inode{Mode: tree.TypeDir | 0o755}); err != nil {
+	if i := strings.LastIndexByte(path, '/'); i > 0 {
+		if err := p.makeDirs(path[:i]); err != nil {
 			return err
 		}
 	}
@@ -180,4 +174,18 @@ func (p *partialTree) put(path string, inode *tree.Inode) error {
 		p.copies[inode] = copied
 	}
 	return p.tree.Put(path, copied)
+}
+
+// makeDirs makes a directory and those that lead to it, unless they are there.
+// It looks at the deepest first: most are there.
+func (p *partialTree) makeDirs(dir string) error {
+	if _, err := p.tree.Lookup(dir); err == nil {
+		return nil
+	}
+	if i := strings.LastIndexByte(dir, '/'); i > 0 {
+		if err := p.makeDirs(dir[:i]); err != nil {
+			return err
+		}
+	}
+	return p.tree.Put(dir, &tree.Inode{Mode: tree.TypeDir | 0o755})
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/powernode/bootsmith/builder/bootc"
 	"github.com/powernode/bootsmith/builder/tree"
@@ -192,5 +193,25 @@ d /var/tmp 1777 0 0 - -
 	}
 	if got := contentAt(t, in, merged, "usr/share/factory/var/lib/a b%c'd\"e\\f"); got != strings.Repeat("long", 100) {
 		t.Errorf("the factory's copy: %q", got)
+	}
+}
+
+// Layers of deep trees are made in time that doesn't grow with depth squared for
+// every file.
+func TestDeepRoot(t *testing.T) {
+	root := tree.New(0)
+	if err := root.Put(strings.Repeat("d/", 2000)+"file", &tree.Inode{Mode: tree.TypeRegular | 0o644}); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	layers, err := splitRoot(root, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := layers[0].tree.Lookup(strings.Repeat("d/", 2000) + "file"); err != nil || len(layers) != 1 {
+		t.Errorf("%d layers, %v", len(layers), err)
+	}
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("it took %s", took)
 	}
 }

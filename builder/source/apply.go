@@ -25,7 +25,7 @@ const (
 // a directory is replaced by the directory. A hard link's target must be there.
 func Put(t *tree.Tree, e Entry, replace Replace) error {
 	if err := put(t, e, replace); err != nil {
-		return fmt.Errorf("unpacking %q: %w", e.Path, err)
+		return fmt.Errorf("unpacking %.100q: %w", e.Path, err)
 	}
 	return nil
 }

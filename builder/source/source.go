@@ -64,19 +64,19 @@ func (o Tar) Scan(ctx context.Context, r io.Reader, s *store.Store, fn func(Entr
 		left.Entries--
 		left.Bytes -= h.Size
 		if left.Entries < 0 || left.Bytes < 0 {
-			return Exceeded("reading %q: the archive exceeds %d entries or %d bytes", h.Name, o.Limits.Entries, o.Limits.Bytes)
+			return Exceeded("reading %.100q: the archive exceeds %d entries or %d bytes", h.Name, o.Limits.Entries, o.Limits.Bytes)
 		}
 		if metadataLeft -= metadataSize(h); metadataLeft < 0 {
-			return fmt.Errorf("reading %.40q: the archive's names and attributes exceed %d bytes", h.Name, maxMetadata)
+			return fmt.Errorf("reading %.100q: the archive's names and attributes exceed %d bytes", h.Name, maxMetadata)
 		}
 		if h.Typeflag == tar.TypeChar || h.Typeflag == tar.TypeBlock {
 			if devicesLeft--; devicesLeft < 0 {
-				return fmt.Errorf("reading %q: the archive holds more than %d devices", h.Name, maxDevices)
+				return fmt.Errorf("reading %.100q: the archive holds more than %d devices", h.Name, maxDevices)
 			}
 		}
 		e, err := o.entry(in, h, s)
 		if err != nil {
-			return fmt.Errorf("reading %q: %w", h.Name, err)
+			return fmt.Errorf("reading %.100q: %w", h.Name, err)
 		}
 		if err := fn(e); err != nil {
 			return err
@@ -209,7 +209,7 @@ func CleanPath(name string) (string, error) {
 	for elem := range strings.SplitSeq(p, "/") {
 		switch {
 		case elem == "" || elem == "." || elem == "..":
-			return "", fmt.Errorf("path %q leaves the archive or is not clean", name)
+			return "", fmt.Errorf("path %.100q leaves the archive or is not clean", name)
 		case len(elem) > 255 || strings.ContainsRune(elem, 0):
 			return "", fmt.Errorf("path %.40q: an element is longer than 255 bytes or holds a NUL byte", name)
 		}

@@ -11,6 +11,11 @@ import (
 // maxSymlinks bounds symlink resolution, as the kernel's MAXSYMLINKS does.
 const maxSymlinks = 40
 
+// maxPath bounds the path of a file, in bytes: the kernel's PATH_MAX less its
+// NUL byte. Symbolic links in archives could otherwise nest directories without
+// an end.
+const maxPath = 4095
+
 // ErrSymlinkLoop is returned when a path goes through too many symlinks.
 var ErrSymlinkLoop = errors.New("too many symbolic links")
 
@@ -35,7 +40,8 @@ func New(mtime int64) *Tree {
 // modification time. A directory put over a directory, or over a symlink to
 // one, keeps the existing entries (and the symlink) and takes the new
 // metadata; anything else replaces the entry. A path that leaves the tree
-// ("..", "." or empty elements) is an error.
+// ("..", "." or empty elements) is an error, and so is one that is longer than
+// the kernel takes.
 func (t *Tree) Put(name string, inode *Inode) error {
 	clean, err := cleanPath(name)
 	if err != nil {
@@ -56,6 +62,9 @@ func (t *Tree) Put(name string, inode *Inode) error {
 			existing.Inode.linkNumber = links
 			return nil
 		}
+	}
+	if length := parent.pathLength() + len("/") + len(base); length > maxPath {
+		return fmt.Errorf("putting %.40q: its path is %d bytes long, more than %d", name, length, maxPath)
 	}
 	parent.set(&Node{Name: base, Inode: inode})
 	return nil
@@ -110,18 +119,17 @@ func (t *Tree) makeDirs(dir string, like *Inode) (*Node, error) {
 	if dir == "" {
 		return at, nil
 	}
-	done := ""
-	for _, elem := range strings.Split(dir, "/") {
-		done = path.Join(done, elem)
+	elems := strings.Split(dir, "/")
+	for i, elem := range elems {
 		next, err := t.resolve(at, elem)
 		if errors.Is(err, fs.ErrNotExist) && at.Child(elem) == nil {
 			next = &Node{Name: elem, Inode: &Inode{Mode: TypeDir | 0o755, Mtime: like.Mtime, MtimeNsec: like.MtimeNsec}}
 			at.set(next)
 		} else if err != nil {
-			return nil, fmt.Errorf("following the symbolic link %q: %w", done, err)
+			return nil, fmt.Errorf("following the symbolic link %q: %w", strings.Join(elems[:i+1], "/"), err)
 		}
 		if !next.Inode.IsDir() {
-			return nil, fmt.Errorf("%q is not a directory", done)
+			return nil, fmt.Errorf("%q is not a directory", strings.Join(elems[:i+1], "/"))
 		}
 		at = next
 	}

@@ -97,6 +97,18 @@ func (n *Node) Child(name string) *Node {
 	return nil
 }
 
+// pathLength returns the length of a node's path in bytes, 0 for the root.
+func (n *Node) pathLength() int {
+	length := 0
+	for ; n != n.parent; n = n.parent {
+		if length > 0 {
+			length += len("/")
+		}
+		length += len(n.Name)
+	}
+	return length
+}
+
 func (n *Node) find(name string) (int, bool) {
 	return slices.BinarySearchFunc(n.children, name, func(c *Node, s string) int {
 		return cmp.Compare(c.Name, s)

@@ -180,6 +180,22 @@ func TestPutErrors(t *testing.T) {
 	want(t, tr, "f", "loop -> loop", "nowhere -> x", "tofile -> f")
 }
 
+// Symbolic links to deep directories don't make paths that no kernel can open.
+func TestPathsAreBounded(t *testing.T) {
+	tr := New(0)
+	deep := strings.Repeat("d/", 1000)
+	put(t, tr, deep+"d", dir(0o755))
+	put(t, tr, "link", link(deep))
+	put(t, tr, "link/"+deep+"end", file(1))
+	put(t, tr, "twice", link("link/"+deep))
+	if err := tr.Put("twice/"+strings.Repeat("x", 94), file(1)); err != nil {
+		t.Errorf("a path of 4095 bytes: %v", err)
+	}
+	if err := tr.Put("twice/"+strings.Repeat("x", 96), file(1)); err == nil || !strings.Contains(err.Error(), "its path is 4096 bytes long, more than 4095") {
+		t.Errorf("a path of 4096 bytes: %v", err)
+	}
+}
+
 func TestLink(t *testing.T) {
 	tr := New(0)
 	put(t, tr, "a", file(1))
