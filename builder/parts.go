@@ -36,7 +36,7 @@ func (b *targetBuild) finishRoot(ctx context.Context, t *tree.Tree) (*tree.Tree,
 	}); err != nil {
 		return nil, err
 	}
-	return t, applyPermissions(t, b.plan.Permissions)
+	return t, applyPermissions(t, b.file, b.plan.Permissions)
 }
 
 // unpackKernel unpacks the kernel and the EFI stub.

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 	"strings"
 
@@ -11,6 +12,10 @@ import (
 )
 
 var definitionType = reflect.TypeFor[Definition]()
+
+// maxNumber is the largest number of a field: the largest id of a user, as the
+// next one means "none" to chown(2).
+const maxNumber = math.MaxUint32 - 1
 
 // checker compares a YAML document with the Go types before it is decoded: it
 // finds unknown and repeated fields and values of the wrong kind, and notes on
@@ -50,8 +55,13 @@ func (c checker) check(n ast.Node, t reflect.Type, field string) error {
 			return c.wrong(line, field, "true or false", n)
 		}
 	case reflect.Uint32:
-		if _, ok := n.(*ast.IntegerNode); !ok {
+		i, ok := n.(*ast.IntegerNode)
+		if !ok {
 			return c.wrong(line, field, "a number", n)
+		}
+		if v, ok := i.Value.(uint64); !ok || v > maxNumber {
+			return fault.Inputf("%s:%d: %s: %s is out of range", c.path, line, field, i.GetToken().Value).
+				WithFix("write a whole number from 0 to %d", uint32(maxNumber))
 		}
 	}
 	return nil

@@ -1,18 +1,24 @@
 package spec
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/parser"
 
 	"github.com/powernode/bootsmith/builder/fault"
 )
+
+// byteOrderMark is what some editors begin UTF-8 files with.
+var byteOrderMark = []byte("\ufeff")
 
 // maxSize bounds a definition, in bytes.
 const maxSize = 1 << 20
@@ -55,7 +61,10 @@ func Read(path string) (*File, error) {
 func Parse(path string, data []byte) (*File, error) {
 	sum := sha256.Sum256(data)
 	out := &File{Path: path, Dir: filepath.Dir(path), SHA256: hex.EncodeToString(sum[:]), lines: map[string]int{}}
-	doc, err := parser.ParseBytes(data, 0)
+	if !utf8.Valid(data) {
+		return nil, fault.Inputf("%s: it is not UTF-8 text", path).WithFix("save it as UTF-8")
+	}
+	doc, err := parser.ParseBytes(bytes.TrimPrefix(data, byteOrderMark), 0)
 	if err != nil {
 		return nil, syntaxError(path, err)
 	}
@@ -80,7 +89,11 @@ func Parse(path string, data []byte) (*File, error) {
 func syntaxError(path string, err error) error {
 	var y yaml.Error
 	if errors.As(err, &y) && y.GetToken() != nil {
-		return fault.Inputf("%s:%d: %s", path, y.GetToken().Position.Line, y.GetMessage())
+		line, message := y.GetToken().Position.Line, y.GetMessage()
+		if strings.Contains(message, "'\t'") || strings.Contains(message, "'	'") {
+			return fault.Inputf("%s:%d: a tab where YAML takes spaces only", path, line).WithFix("indent with spaces")
+		}
+		return fault.Inputf("%s:%d: %s", path, line, message)
 	}
 	return fault.Inputf("%s: %s", path, firstLine(err.Error()))
 }

@@ -21,6 +21,7 @@ type schemaNode struct {
 	Enum                 []string               `json:"enum,omitempty"`
 	Pattern              string                 `json:"pattern,omitempty"`
 	Minimum              *int                   `json:"minimum,omitempty"`
+	Maximum              int64                  `json:"maximum,omitempty"`
 	OneOf                []schemaChoice         `json:"oneOf,omitempty"`
 }
 
@@ -96,7 +97,7 @@ func schemaOf(t reflect.Type, doc string) *schemaNode {
 		n.Type = "boolean"
 	case reflect.Uint32:
 		zero := 0
-		n.Type, n.Minimum = "integer", &zero
+		n.Type, n.Minimum, n.Maximum = "integer", &zero, maxNumber
 	default:
 		n.Type = "string"
 	}

@@ -130,6 +130,11 @@ func TestParseRefuses(t *testing.T) {
 		"repeated field":        {minimal + "name: again\n", "platform.yaml:4: "},
 		"empty":                 {"", "platform.yaml: expected a definition, found an empty document"},
 		"only a comment":        {"# name: x\n", "platform.yaml: expected a definition, found an empty document"},
+		"UTF-16":                {"\xff\xfen\x00a\x00", "platform.yaml: it is not UTF-8 text; save it as UTF-8"},
+		"tab":                   {"name: x\nroot:\n\tarchive: {path: a}\n", "platform.yaml:3: a tab where YAML takes spaces only; indent with spaces"},
+		"negative number":       {archived + "}, limits: {files: -1}}\n", "platform.yaml:2: root.limits.files: -1 is out of range; write a whole number from 0 to 4294967294"},
+		"number of 33 bits":     {archived + "}, limits: {files: 4294967296}}\n", "platform.yaml:2: root.limits.files: 4294967296 is out of range"},
+		"no user's id":          {minimal + "permissions: [{path: /a, mode: \"1\", owner: 4294967295}]\n", "platform.yaml:4: permissions[0].owner: 4294967295 is out of range"},
 		"bootstrap's suite":     {"name: x\nroot: {bootstrap: {}}\n", "platform.yaml:2: root.bootstrap.suite: \"\" is not a suite"},
 		"bootstrap's variant":   {bootstrapped + ", variant: buildd}}\n", "platform.yaml:2: root.bootstrap.variant: \"buildd\" is unknown; use essential, apt,"},
 		"bootstrap's package":   {bootstrapped + ", include: [a, /b]}}\n", "platform.yaml:2: root.bootstrap.include[0]: \"a\" is not a package name"},
@@ -157,6 +162,12 @@ func TestParseRefuses(t *testing.T) {
 				t.Errorf("error has several lines: %q", err)
 			}
 		})
+	}
+}
+
+func TestByteOrderMark(t *testing.T) {
+	if f, err := Parse("platform.yaml", []byte("\ufeff"+minimal)); err != nil || f.Name != "demo" {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -223,22 +234,25 @@ func TestSchemaAgreesWithDecoder(t *testing.T) {
 		minimal + "permissions: [{path: /a, mode: \"0644\", owner: 5}]\n":         true,
 		minimal + "kernel: {modules: initramfs}\n":                                true,
 		minimal + "users: [{name: a, sudo: true, uid: 2000, groups: [adm], authorized_keys: [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f a@b\"]}]\n": true,
-		minimal + "users: [{name: A}]\n":                                      false,
-		minimal + "users: [{uid: 2000}]\n":                                    false,
-		minimal + "users: [{name: a, sudo: \"yes\"}]\n":                       false,
-		minimal + "kernel: {files: {image: \"${arch}/k\", modules: m}}\n":     true,
-		minimal + "kernel: {files: {modules: m}}\n":                           false,
-		minimal + "kernel: {modules: nowhere}\n":                              false,
-		minimal + "kernal: {}\n":                                              false,
-		minimal + "disk: {size: 4}\n":                                         false,
-		minimal + "disk: {size: 4GiB, persist: {size: rest, label: state}}\n": true,
-		minimal + "disk: {persist: {size: all}}\n":                            false,
-		minimal + "disk: {size: 4GiB, persist: {label: a/b}}\n":               false,
-		minimal + "architectures: [mips]\n":                                   false,
-		"name: x\nroot: {}\n":                                                 false,
-		"name: x\nroot:\n  packages: {suite: trixie, include: busybox}\n":     false,
-		"root:\n  packages: {suite: trixie, include: [busybox]}\n":            false,
-		minimal + "permissions: [{path: /a, mode: \"0644\", owner: root}]\n":  false,
+		minimal + "users: [{name: A}]\n":                                           false,
+		minimal + "users: [{uid: 2000}]\n":                                         false,
+		minimal + "users: [{name: a, sudo: \"yes\"}]\n":                            false,
+		minimal + "kernel: {files: {image: \"${arch}/k\", modules: m}}\n":          true,
+		minimal + "kernel: {files: {modules: m}}\n":                                false,
+		minimal + "kernel: {modules: nowhere}\n":                                   false,
+		minimal + "kernal: {}\n":                                                   false,
+		minimal + "disk: {size: 4}\n":                                              false,
+		minimal + "disk: {size: 4GiB, persist: {size: rest, label: state}}\n":      true,
+		minimal + "disk: {persist: {size: all}}\n":                                 false,
+		minimal + "disk: {size: 4GiB, persist: {label: a/b}}\n":                    false,
+		minimal + "architectures: [mips]\n":                                        false,
+		"name: x\nroot: {}\n":                                                      false,
+		"name: x\nroot:\n  packages: {suite: trixie, include: busybox}\n":          false,
+		"root:\n  packages: {suite: trixie, include: [busybox]}\n":                 false,
+		minimal + "permissions: [{path: /a, mode: \"0644\", owner: root}]\n":       false,
+		minimal + "permissions: [{path: /a, mode: \"0644\", owner: -1}]\n":         false,
+		minimal + "permissions: [{path: /a, mode: \"0644\", owner: 4294967295}]\n": false,
+		minimal + "permissions: [{path: /a, mode: \"0644\", owner: 4294967294}]\n": true,
 	} {
 		j, err := yaml.YAMLToJSON([]byte(src))
 		if err != nil {
