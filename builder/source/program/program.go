@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"syscall"
@@ -57,6 +58,9 @@ func (p Program) Run(ctx context.Context) error {
 		return fmt.Errorf("running %q: %w", p.Path, err)
 	}
 	defer out.Close()
+	if err := closeOnExec(); err != nil {
+		return fmt.Errorf("running %q: %w", p.Path, err)
+	}
 	cmd := p.command(in)
 	err = cmd.Start()
 	in.Close()
@@ -73,6 +77,17 @@ func (p Program) Run(ctx context.Context) error {
 		return fmt.Errorf("running %q: %w", p.Path, err)
 	}
 	return p.explain(ctx, limited, waitErr, <-last)
+}
+
+// closeOnExec keeps to ourselves what who started us left open, perhaps with a
+// secret: a shell's <(...), for example. Our own files are closed on exec anyway.
+func closeOnExec() error {
+	const firstFile, lastFile = 3, math.MaxInt32
+	err := unix.CloseRange(firstFile, lastFile, unix.CLOSE_RANGE_CLOEXEC)
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) {
+		return nil // Linux before 5.11
+	}
+	return err
 }
 
 // command prepares the program. No exec.CommandContext: it kills the program,

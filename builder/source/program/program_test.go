@@ -5,9 +5,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/powernode/bootsmith/builder/fault"
 	"github.com/powernode/bootsmith/builder/source"
@@ -48,6 +51,28 @@ func TestRun(t *testing.T) {
 	}
 	if data, err := os.ReadFile(out); string(data) != "data\n" || err != nil || !slices.Equal(log, []string{"log"}) {
 		t.Errorf("output %q, log %q, %v", data, log, err)
+	}
+}
+
+// What our own parent left open for us isn't handed on.
+func TestFilesArentInherited(t *testing.T) {
+	out, in, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	defer in.Close()
+	inherited, err := unix.FcntlInt(out.Fd(), unix.F_DUPFD, 50) // not closed on exec
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(inherited)
+	var log []string
+	if err := shell(t, "cd /proc/self/fd && echo *\n", &log).Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(log) != 1 || slices.Contains(strings.Fields(log[0]), strconv.Itoa(inherited)) {
+		t.Errorf("with %d open, the program has %q", inherited, log)
 	}
 }
 
