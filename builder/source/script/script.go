@@ -153,9 +153,13 @@ func (p Source) fillRoot(ctx context.Context, s *store.Store, epoch int64) (*tre
 	if err := p.program(p.environment(epoch), nil).Run(ctx); err != nil {
 		return nil, err
 	}
+	if info, err := os.Stat(p.root()); err != nil || !info.IsDir() {
+		return nil, fault.Buildf("running %q: it deleted or replaced the folder BOOTSMITH_ROOT", p.Path).
+			WithFix("have it fill the folder that is there")
+	}
 	t, err := directory.Source{Path: p.root(), UID: p.UID, GID: p.GID, Limits: p.Limits}.Load(ctx, s, epoch)
 	if err != nil {
-		return nil, fmt.Errorf("reading what %q made: %w", p.Path, err)
+		return nil, &fault.Error{Class: fault.Build, Err: fmt.Errorf("reading what %q made: %w", p.Path, err)}
 	}
 	if len(t.Root.Children()) == 0 {
 		return nil, fault.Buildf("running %q: it left BOOTSMITH_ROOT empty", p.Path).

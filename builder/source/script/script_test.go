@@ -154,7 +154,9 @@ func TestFailures(t *testing.T) {
 		"flood":            {OutputTar, "#!/bin/sh\ntar -c /usr/share >&3 2>/dev/null\n", "exceeds", fault.Build},
 		"no interpreter":   {OutputRoot, "#!/nowhere/sh\n", "its interpreter is missing", fault.Tool},
 		"no format":        {OutputRoot, "true\n", "begin the script with #!", fault.Input},
-		"socket":           {OutputRoot, "#!/usr/bin/perl\nuse Socket; socket(my $s, PF_UNIX, SOCK_STREAM, 0); chdir $ENV{BOOTSMITH_ROOT}; bind($s, sockaddr_un('s'));\n", "is a socket", fault.Input},
+		"socket":           {OutputRoot, "#!/usr/bin/perl\nuse Socket; socket(my $s, PF_UNIX, SOCK_STREAM, 0); chdir $ENV{BOOTSMITH_ROOT}; bind($s, sockaddr_un('s'));\n", "is a socket", fault.Build},
+		"folder's flood":   {OutputRoot, "#!/bin/sh\ncp -r /usr/share/doc $BOOTSMITH_ROOT 2>/dev/null\ntrue\n", "exceeds", fault.Build},
+		"folder deleted":   {OutputRoot, "#!/bin/sh\nrmdir $BOOTSMITH_ROOT\n", "it deleted or replaced the folder BOOTSMITH_ROOT", fault.Build},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, _ := newSource(t, x.output, x.text)
