@@ -9,6 +9,7 @@ package image
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -113,7 +114,7 @@ func (i Source) find(ctx context.Context) (imageManifest, error) {
 	if i.Digest != (v1.Hash{}) {
 		return i.follow(ctx, i.Digest, maxDepth)
 	}
-	return i.choose(ctx, i.Index, "the layout", maxDepth)
+	return i.choose(ctx, i.Index, "of the layout", maxDepth)
 }
 
 // follow goes from a manifest or index to the manifest for the architecture.
@@ -141,30 +142,38 @@ func (i Source) choose(ctx context.Context, data []byte, name string, depth int)
 	if err != nil {
 		return imageManifest{}, fault.Inputf("reading the index %s: %w", name, err)
 	}
-	var fits []v1.Hash
+	var fits, unknown []v1.Hash // each once
 	var others []string
 	for _, m := range index.Manifests {
 		switch {
 		case !m.MediaType.IsIndex() && !m.MediaType.IsImage():
 		case m.Platform == nil && len(index.Manifests) > 1 && m.MediaType.IsImage():
-			others = append(others, "unknown")
+			unknown = appendNew(unknown, m.Digest)
 		case m.Platform == nil || m.Platform.OS == "linux" && m.Platform.Architecture == i.Arch.Name:
-			if !slices.Contains(fits, m.Digest) {
-				fits = append(fits, m.Digest)
-			}
+			fits = appendNew(fits, m.Digest)
 		default:
 			others = append(others, m.Platform.OS+"/"+m.Platform.Architecture)
 		}
 	}
+	if len(fits) == 0 {
+		fits = unknown // what an image is for, its configuration tells, too
+	}
 	switch len(fits) {
 	case 0:
-		return imageManifest{}, fault.Inputf("reading the index %s: no image for linux/%s; it has: %s", name, i.Arch.Name, strings.Join(others, ", ")).
+		return imageManifest{}, fault.Inputf("reading the index %s: no image for linux/%s; it has: %s", name, i.Arch.Name, cmp.Or(strings.Join(others, ", "), "none")).
 			WithFix("build for another architecture, or name another image")
 	case 1:
 		return i.follow(ctx, fits[0], depth-1)
 	}
-	return imageManifest{}, fault.Inputf("reading the index %s: %d images fit linux/%s: %v", name, len(fits), i.Arch.Name, fits).
+	return imageManifest{}, fault.Inputf("reading the index %s: %d images may be for linux/%s: %v", name, len(fits), i.Arch.Name, fits).
 		WithFix("name one by its digest")
+}
+
+func appendNew(list []v1.Hash, digest v1.Hash) []v1.Hash {
+	if slices.Contains(list, digest) {
+		return list
+	}
+	return append(list, digest)
 }
 
 // manifest reads a manifest by its digest.

@@ -249,6 +249,23 @@ func TestChoosesByArchitecture(t *testing.T) {
 			}
 		}
 	}
+	// A layout that other tools gave two tags names an image twice, and no platform.
+	bare := a
+	bare.Platform = nil
+	tagged := l.list(bare, bare)
+	tagged.Arch = arch.All()[0]
+	got, err := read(t, tagged)
+	must(t, err)
+	if paths(got) != "a" {
+		t.Errorf("two tags: %q", paths(got))
+	}
+	bareB := b
+	bareB.Platform = nil
+	two := l.list(bare, bareB)
+	two.Arch = arch.All()[0]
+	if _, err := read(t, two); err == nil || !strings.Contains(err.Error(), "2 images may be for linux/amd64: ["+a.Digest.String()) {
+		t.Errorf("two images without a platform: %v", err)
+	}
 	i := l.list(a, b)
 	i.Digest = nested.Digest
 	pin, err := i.Pin(context.Background(), nil, 0)
@@ -268,7 +285,7 @@ func TestRefusesBadImages(t *testing.T) {
 		want string
 	}{
 		"no image for it":      {func(l *layout) Source { return l.list(l.image("arm64", plain, x)) }, "no image for linux/amd64; it has: linux/arm64"},
-		"two images for it":    {func(l *layout) Source { return l.list(l.image("amd64", plain, x), l.image("amd64", gzipped, x)) }, "2 images fit linux/amd64"},
+		"two images for it":    {func(l *layout) Source { return l.list(l.image("amd64", plain, x), l.image("amd64", gzipped, x)) }, "2 images may be for linux/amd64"},
 		"empty":                {func(l *layout) Source { return l.list() }, "no image for linux/amd64"},
 		"another architecture": {func(l *layout) Source { d := l.image("arm64", plain, x); d.Platform = nil; return l.list(d) }, "it is for linux/arm64, not linux/amd64"},
 		"damaged layer": {func(l *layout) Source {
