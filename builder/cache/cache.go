@@ -26,8 +26,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -42,6 +44,9 @@ const (
 	tmpDir    = "tmp"
 	lockFile  = "lock"
 )
+
+// scratchPrefix begins the names of scratch folders, in tmp.
+const scratchPrefix = "run-"
 
 // Cache is a cache's folder in use by a build: while it is open, nothing is
 // pruned. It is safe for concurrent use, also by several processes.
@@ -73,7 +78,7 @@ func (c *Cache) prepare(ctx context.Context) error {
 	if alone, err := tryLock(c.lock, syscall.LOCK_EX); err != nil {
 		return err
 	} else if alone {
-		if err := os.RemoveAll(filepath.Join(c.dir, tmpDir)); err != nil {
+		if err := deleteScratch(c.dir); err != nil {
 			return err
 		}
 	}
@@ -85,7 +90,23 @@ func (c *Cache) prepare(ctx context.Context) error {
 		return err
 	}
 	var err error
-	c.scratch, err = os.MkdirTemp(tmp, "run-")
+	c.scratch, err = os.MkdirTemp(tmp, scratchPrefix)
+	return err
+}
+
+// deleteScratch deletes the scratch folders, while no build runs. Others may
+// have files beside them when a folder is used as a cache by mistake.
+func deleteScratch(dir string) error {
+	tmp := filepath.Join(dir, tmpDir)
+	entries, err := os.ReadDir(tmp)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), scratchPrefix) {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(tmp, e.Name())))
+		}
+	}
 	return err
 }
 

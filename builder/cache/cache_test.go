@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/powernode/bootsmith/builder/fault"
+	"github.com/powernode/bootsmith/builder/source/deb"
 	"github.com/powernode/bootsmith/builder/store"
 	"github.com/powernode/bootsmith/builder/tree"
 )
@@ -396,6 +398,58 @@ func TestPruneKeepsWhatTreesNeed(t *testing.T) {
 	prune(t, dir, NoLimits(), Mode{})
 	if keys(t, dir) != "" || objects.Has(used, size) {
 		t.Error("a damaged entry, or what it used, is still there")
+	}
+}
+
+// To look for what can be deleted is not to use it.
+func TestPruneUsesNothing(t *testing.T) {
+	dir := t.TempDir()
+	open(t, dir, noon).Close()
+	listing := filepath.Join(dir, listingsDir, "v1", "ab", "cd")
+	if err := os.MkdirAll(filepath.Dir(listing), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(listing, (&deb.Package{}).Marshal(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	old := noon.AddDate(0, 0, -40)
+	if err := os.Chtimes(listing, old, old); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		prune(t, dir, NoLimits(), Mode{})
+	}
+	info, err := os.Stat(listing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := lastUse(info); !got.Equal(old) {
+		t.Errorf("it was used %s, not %s", got, old)
+	}
+	prune(t, dir, Limits{Size: -1, Age: 30 * 24 * time.Hour}, Mode{})
+	if _, err := os.Stat(listing); err == nil {
+		t.Error("what is too old is still there")
+	}
+}
+
+// A folder that is named by mistake keeps its files.
+func TestNoCache(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"tmp/notes", "objects/thesis"} {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte("x"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Prune(t.Context(), dir, Limits{}, noon, Mode{}); fault.ClassOf(err) != fault.Input {
+		t.Errorf("got %v", err)
+	}
+	open(t, dir, noon).Close()
+	if n := filesBelow(t, dir); n != 3 { // with the lock
+		t.Errorf("%d files are left", n)
+	}
+	if p := prune(t, filepath.Join(dir, "missing"), Limits{}, Mode{}); p.Left != 0 {
+		t.Errorf("got %+v", p)
 	}
 }
 

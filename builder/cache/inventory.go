@@ -170,7 +170,8 @@ func (inv *inventory) usesOf(t *thing) (uses, error) {
 		return u, inv.addTrees(&u, t)
 	case isBelow(t.path, filepath.Join(inv.dir, listingsDir)):
 		data, err := os.ReadFile(t.path)
-		if err != nil {
+		// To look at it is not to use it.
+		if err = errors.Join(err, os.Chtimes(t.path, t.used, time.Time{})); err != nil {
 			return nil, err
 		}
 		p, err := deb.Unmarshal(data)

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/powernode/bootsmith/builder/fault"
 )
 
 // Limits say what Prune leaves.
@@ -43,8 +46,12 @@ var ErrInUse = errors.New("the cache is in use by a build")
 // Prune deletes from the cache in dir what the limits don't allow, the things
 // that were not used for longest first, then what nothing uses: blobs and
 // objects without an entry or listing that names them, damaged entries, and what
-// killed builds left.
+// killed builds left. A folder with files that no build has used is an error
+// of class fault.Input.
 func Prune(ctx context.Context, dir string, limits Limits, now time.Time, mode Mode) (*Pruned, error) {
+	if err := checkIsCache(dir); err != nil {
+		return nil, err
+	}
 	lock, err := openLock(dir)
 	if err != nil {
 		return nil, err
@@ -67,6 +74,18 @@ func Prune(ctx context.Context, dir string, limits Limits, now time.Time, mode M
 		return nil, fmt.Errorf("pruning the cache %q: %w", dir, err)
 	}
 	return p.result(), nil
+}
+
+// checkIsCache refuses a folder with files that are not a cache's.
+func checkIsCache(dir string) error {
+	_, err := os.Stat(filepath.Join(dir, lockFile))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if entries, _ := os.ReadDir(dir); len(entries) == 0 {
+		return nil
+	}
+	return fault.Inputf("pruning the cache %q: no build has used it: %w", dir, err).WithFix("name a cache with --cache-dir")
 }
 
 // pruning is a run of Prune.
@@ -107,7 +126,7 @@ func (p *pruning) run(ctx context.Context, limits Limits, now time.Time) error {
 	if p.dryRun {
 		return nil
 	}
-	return os.RemoveAll(filepath.Join(p.dir, tmpDir))
+	return deleteScratch(p.dir)
 }
 
 // sort deletes what is damaged or too old, and counts the users of what is
