@@ -11,7 +11,7 @@ import (
 // addEpoch sets the epoch and returns the definition's commit.
 func (p *Plan) addEpoch(ctx context.Context, c Config, r Request) (Commit, error) {
 	commit, err := FindCommit(ctx, c.Exec, r.File.Path)
-	if err != nil {
+	if err != nil && (r.SourceDateEpoch == "" || r.Revision == "") {
 		return commit, err
 	}
 	switch {

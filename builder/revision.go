@@ -2,10 +2,15 @@ package builder
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/powernode/bootsmith/builder/fault"
 )
 
 // Exec runs a program in a folder and returns its standard output.
@@ -19,14 +24,15 @@ type Commit struct {
 
 // FindCommit asks git for the commit of the repository that tracks the
 // definition at path. A definition that no repository tracks, or a machine
-// without git, gives a zero Commit.
+// without git, gives a zero Commit. A repository that git refuses to read, as it
+// does when another user owns it, is an error of class fault.Input.
 func FindCommit(ctx context.Context, run Exec, path string) (Commit, error) {
 	dir, base := filepath.Split(path)
 	if dir == "" {
 		dir = "."
 	}
 	if _, err := run(ctx, dir, "git", "ls-files", "--error-unmatch", "--", base); err != nil {
-		return Commit{}, nil
+		return Commit{}, refused(path, err)
 	}
 	out, err := run(ctx, dir, "git", "log", "-1", "--format=%H %ct")
 	if err != nil {
@@ -38,4 +44,32 @@ func FindCommit(ctx context.Context, run Exec, path string) (Commit, error) {
 		return Commit{}, fmt.Errorf("reading the commit of %q: git printed %q", path, out)
 	}
 	return Commit{SHA: sha, Time: seconds}, nil
+}
+
+// gitFatal is git's exit status when it can't work at all.
+const gitFatal = 128
+
+// refused returns an error when there is a repository, but git doesn't read it.
+func refused(path string, err error) error {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != gitFatal || !inRepository(path) {
+		return nil
+	}
+	says, _, _ := strings.Cut(strings.TrimSpace(string(exit.Stderr)), "\n")
+	return fault.Inputf("reading the commit of %q: git says %q", path, says).
+		WithFix("let git read the repository (safe.directory in git-config(1) trusts one of another user), or set SOURCE_DATE_EPOCH and give --git-sha")
+}
+
+// inRepository tells whether a folder above a file is a repository's.
+func inRepository(path string) bool {
+	abs, err := filepath.Abs(path)
+	for dir := filepath.Dir(abs); err == nil; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, ".git")); err == nil {
+			return true
+		}
+		if dir == filepath.Dir(dir) {
+			break
+		}
+	}
+	return false
 }
