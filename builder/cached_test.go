@@ -52,6 +52,13 @@ func newSmall(t testing.TB) *small {
 	}
 	s.write(t, "root/"+a.EFIStub, string(familiestest.Program(a.PEMachine, ".text", ".sbat")))
 	s.write(t, "root/etc/os-release", "ID=small\n")
+	for _, name := range mountPoints {
+		s.write(t, "root/"+name+"/.keep", "")
+	}
+	s.write(t, "root/sbin/init", "#!/bin/sh\n")
+	if err := os.Chmod(filepath.Join(s.dir, "root/sbin/init"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	s.write(t, "root/usr/bin/program", strings.Repeat("program", 100_000))
 	s.write(t, "vmlinuz", string(familiestest.Program(a.PEMachine, ".text"))+strings.Repeat("kernel", 5000))
 	s.write(t, "modules/6.1/modules.builtin", builtin.String())

@@ -44,7 +44,11 @@ func (p planned) identify(root string) identities {
 	var i identities
 	i.unpackKernel = p.identity("unpack-kernel", packageDigests(p.target.Packages.Boot()), p.kernelFiles())
 	i.unpackRoot = p.identity("unpack-root", packageDigests(p.target.Packages.Root), p.target.Root, p.notInstalled(), p.kernelFiles(), p.modules, p.plan.Epoch, root)
-	i.finishRoot = p.identity("finish-root", i.unpackRoot, p.target.Root != nil, p.target.bootsFromRoot(), p.plan.OverlayDigest, p.plan.Platform, p.plan.Users, p.plan.Permissions, p.plan.Epoch)
+	finished := []any{i.unpackRoot, p.target.Root != nil, p.target.bootsFromRoot(), p.plan.OverlayDigest, p.plan.Platform, p.plan.Users, p.plan.Permissions, p.plan.Epoch}
+	if init := p.target.init(); init != "" { // it is looked for
+		finished = append(finished, init)
+	}
+	i.finishRoot = p.identity("finish-root", finished...)
 	i.rootImage = p.identity("root-image", i.finishRoot, p.plan.Epoch)
 	i.kernel = p.identity("kernel", i.kernelTree(p))
 	i.initramfs = p.identity("initramfs", i.kernel, p.wantedModules(), p.plan.Boot.FilesDigest, p.target.InitSHA256, p.plan.Epoch)

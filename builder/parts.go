@@ -21,7 +21,7 @@ import (
 )
 
 // finishRoot lays the overlay over the root, finishes what maintainer scripts
-// would have done, and sets the permissions.
+// would have done, and sets the permissions. What can't boot is an error.
 func (b *targetBuild) finishRoot(ctx context.Context, t *tree.Tree) (*tree.Tree, error) {
 	files, err := b.loadOverlay(ctx, b.overlayDir, b.plan.OverlayDigest)
 	if err != nil {
@@ -36,7 +36,10 @@ func (b *targetBuild) finishRoot(ctx context.Context, t *tree.Tree) (*tree.Tree,
 	}); err != nil {
 		return nil, err
 	}
-	return t, applyPermissions(t, b.file, b.plan.Permissions)
+	if err := applyPermissions(t, b.file, b.plan.Permissions); err != nil {
+		return nil, err
+	}
+	return t, checkBootable(t, b.target.init())
 }
 
 // unpackKernel unpacks the kernel and the EFI stub.

@@ -100,18 +100,8 @@ func (c *Cache) KeepBytes(data []byte) (string, error) {
 	return hexOf(sum[:]), nil
 }
 
-// ReadBytes returns the bytes of a blob, of at most limit. A damaged one is
-// deleted.
+// ReadBytes returns the bytes of a blob, of at most limit.
 func (c *Cache) ReadBytes(digest string, limit int64) ([]byte, error) {
-	data, err := c.readBytes(digest, limit)
-	if IsDamage(err) {
-		err = errors.Join(err, remove(c.blobFile(digest)))
-	}
-	return data, err
-}
-
-// readBytes is ReadBytes, and deletes nothing.
-func (c *Cache) readBytes(digest string, limit int64) ([]byte, error) {
 	f, err := os.Open(c.blobFile(digest))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, damaged("the cached file %s is missing", digest)
@@ -125,7 +115,7 @@ func (c *Cache) readBytes(digest string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if sum := sha256.Sum256(data); hexOf(sum[:]) != digest {
-		return nil, damaged("the cached file %s is damaged", digest)
+		return nil, errors.Join(damaged("the cached file %s is damaged", digest), remove(c.blobFile(digest)))
 	}
 	return data, nil
 }

@@ -199,7 +199,7 @@ func (inv *inventory) addTrees(u *uses, thing *thing) error {
 		if f.MediaType != TreeMediaType {
 			continue
 		}
-		data, err := c.readBytes(f.SHA256, MaxTree)
+		data, err := c.ReadBytes(f.SHA256, MaxTree)
 		if err != nil {
 			return err
 		}

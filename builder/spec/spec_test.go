@@ -111,6 +111,7 @@ func TestParseRefuses(t *testing.T) {
 		"twice":                 {minimal + "architectures: [amd64, amd64]\n", "stands there twice"},
 		"reserved parameter":    {minimal + "cmdline: [composefs=abc]\n", "platform.yaml:4: cmdline[0]: \"composefs\" is set by the build; remove it"},
 		"space in parameter":    {minimal + "cmdline: [\"a b\"]\n", "is not a kernel parameter"},
+		"too many parameters":   {minimal + "cmdline: [\"${console}\", " + strings.Repeat("x", 1532) + "]\n", "platform.yaml:4: cmdline: the parameters take 1538 bytes, more than the 1536"},
 		"unknown variable":      {minimal + "cmdline: [\"x=${y}\"]\n", "holds an unknown variable"},
 		"bad size":              {minimal + "disk: {size: 4 gig}\n", `platform.yaml:4: disk.size: "4 gig" is not a size`},
 		"bad mode":              {minimal + "permissions: [{path: /a, mode: \"9\"}]\n", `platform.yaml:4: permissions[0].mode: "9" is not a mode`},

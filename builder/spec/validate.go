@@ -151,6 +151,12 @@ func (f *File) validateArchiveOf(field string, p *Packages) error {
 // reserved are the parameters that a build adds itself.
 var reserved = []string{"composefs", "bootsmith.roothash", "bootsmith.rootblocks", "bootsmith.persist"}
 
+// maxCmdline bounds a definition's kernel parameters, in bytes. The kernel cuts
+// its command line off after 2047 (COMMAND_LINE_SIZE of x86 and arm64), and with
+// it the root's digests; the rest is for these, and for what boot loaders and
+// firmware add.
+const maxCmdline = 1536
+
 func (f *File) validateCmdline() error {
 	for i, p := range f.Cmdline {
 		field := fmt.Sprintf("cmdline[%d]", i)
@@ -163,6 +169,11 @@ func (f *File) validateCmdline() error {
 		}
 		if strings.Contains(f.Expand(p, arch.Arch{}), "${") {
 			return f.Bad(field, "%q holds an unknown variable", p).WithFix("use ${console} or ${arch}")
+		}
+	}
+	for _, a := range arch.All() {
+		if n := len(f.Expand(strings.Join(f.Cmdline, " "), a)); n > maxCmdline {
+			return f.Bad("cmdline", "the parameters take %d bytes, more than the %d that a kernel leaves for them", n, maxCmdline).WithFix("remove some")
 		}
 	}
 	return nil

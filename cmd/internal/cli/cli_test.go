@@ -68,7 +68,6 @@ func TestMistakes(t *testing.T) {
 		"bad log format":      {[]string{"build", "--file", good, "--log-format", "xml"}, ExitInput, "use text or json"},
 		"no cache repository": {[]string{"build", "--file", good, "--cache-dir", dir, "--cache-from", "registry.example.com/x:tag"}, ExitInput, "preparing --cache-from: reading the repository \"registry.example.com/x:tag\": it has a tag or a digest; write it as registry/path"},
 		"no cache to send to": {[]string{"build", "--file", good, "--cache-dir", dir, "--cache-to", "here"}, ExitInput, "preparing --cache-to: reading the repository \"here\": "},
-		"no such build":       {[]string{"diff", "biuld", dir}, ExitInput, `comparing "biuld": stat biuld: no such file or directory`},
 		"no cache folder":     {[]string{"build", "--file", good}, ExitInput, "give --cache-dir"},
 		"no repository":       {[]string{"publish", "--file", good}, ExitInput, "publish.repository: missing; name the registry there or with --repository"},
 		"no signing services": {[]string{"publish", "--repository", "registry.example.com/x"}, ExitInput, "give --signing-config and --trusted-root"},

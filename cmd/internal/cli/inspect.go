@@ -99,10 +99,9 @@ func inspectOne(ctx context.Context, env Env, flags inspectFlags, arg string) (i
 	return report, fault.Default(fault.Remote, err)
 }
 
-// isPath tells a path from a reference: what begins like a path or exists is one,
-// and what can't be a reference, which has a slash.
+// isPath tells a path from a reference: what begins like a path or exists is one.
 func isPath(arg string) bool {
-	if strings.HasPrefix(arg, "/") || strings.HasPrefix(arg, ".") || !strings.Contains(arg, "/") {
+	if strings.HasPrefix(arg, "/") || strings.HasPrefix(arg, ".") {
 		return true
 	}
 	_, err := os.Stat(arg)

@@ -33,7 +33,8 @@ func newLockBench(t *testing.T) *lockBench {
 	t.Helper()
 	b := &lockBench{env: testEnv(t), repo: apttest.New(), dir: t.TempDir()}
 	b.env.Now = func() time.Time { return apttest.Epoch().Add(time.Hour) }
-	for _, name := range []string{"app", "tool", "linux-image-test", "systemd-boot-efi"} {
+	b.repo.Add(apttest.Deb{Name: "app", Arch: "all", Files: apttest.Bootable()})
+	for _, name := range []string{"tool", "linux-image-test", "systemd-boot-efi"} {
 		b.repo.Add(apttest.Deb{Name: name, Arch: "all"})
 	}
 	b.repo.Publish()

@@ -30,7 +30,7 @@ func newRepo() (repo *apttest.Repo, appPath string) {
 		x ^= x << 17
 		noise[i] = byte(x)
 	}
-	appPath = repo.Add(apttest.Deb{Name: "app", Files: []apttest.Member{apttest.File("./usr/bin/app", string(noise))}, Compression: "none"})
+	appPath = repo.Add(apttest.Deb{Name: "app", Files: append(apttest.Bootable(), apttest.File("./usr/bin/app", string(noise))), Compression: "none"})
 	for _, name := range []string{"linux-image-test", "systemd-boot-efi"} {
 		repo.Add(apttest.Deb{Name: name, Files: []apttest.Member{apttest.File("./usr/share/doc/"+name, name)}})
 	}

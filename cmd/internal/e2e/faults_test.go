@@ -62,13 +62,15 @@ func outputWithBuild(t *testing.T) (dir string, check func()) {
 	if err := os.MkdirAll(filepath.Dir(old), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(old, []byte("old"), 0o644); err != nil {
-		t.Fatal(err)
+	for _, path := range []string{old, filepath.Join(dir, "amd64/build-manifest.json")} {
+		if err := os.WriteFile(path, []byte("old"), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return dir, func() {
 		t.Helper()
 		left, err := listFiles(dir)
-		if err != nil || !slices.Equal(left, []string{"amd64", "amd64/raw", "amd64/raw/old.img"}) {
+		if err != nil || !slices.Equal(left, []string{"amd64", "amd64/build-manifest.json", "amd64/raw", "amd64/raw/old.img"}) {
 			t.Errorf("the output folder holds %q, %v", left, err)
 		}
 		if data := readFile(t, old); string(data) != "old" {

@@ -75,7 +75,7 @@ func hostileSources() map[string]hostile {
 	for i := range devices {
 		devices[i].Header = tar.Header{Name: fmt.Sprintf("dev/%d", i), Typeflag: tar.TypeBlock, Devmajor: 8, Devminor: int64(i)}
 	}
-	good := apttest.Tar([]apttest.Member{file("etc/a"), apttest.File("etc/b", strings.Repeat("b", 3000))})
+	good := apttest.Tar(append(apttest.Bootable(), file("etc/a"), apttest.File("etc/b", strings.Repeat("b", 3000))))
 	bomb := apttest.Tar([]apttest.Member{apttest.File("zeros", string(make([]byte, 8<<20)))})
 	rebuild := "make the archive again, or correct root.archive.path"
 	return map[string]hostile{
@@ -121,11 +121,11 @@ func hostileSources() map[string]hostile {
 
 		"kernel of another CPU": {"root: {archive: {path: root.tar}}\nkernel: {files: {image: vmlinuz, version: \"6.1\"}}", each(bytesAs("root.tar", good), bytesAs("vmlinuz", peImage(0xaa64))),
 			cli.ExitInput, []string{"vmlinuz", "it is for arm64, not for amd64", "name a kernel for amd64"}},
-		"kernel in the root of another CPU": {fromArchive, tarOf(apttest.File("boot/vmlinuz-6.1", string(peImage(0xaa64)))), cli.ExitInput, []string{"boot/vmlinuz-6.1", "it is for arm64, not for amd64"}},
-		"two kernels": {fromArchive, tarOf(file("boot/vmlinuz-6.1"), file("usr/lib/modules/6.2/vmlinuz")), cli.ExitInput,
+		"kernel in the root of another CPU": {fromArchive, bootableAnd(apttest.File("boot/vmlinuz-6.1", string(peImage(0xaa64)))), cli.ExitInput, []string{"boot/vmlinuz-6.1", "it is for arm64, not for amd64"}},
+		"two kernels": {fromArchive, bootableAnd(file("boot/vmlinuz-6.1"), file("usr/lib/modules/6.2/vmlinuz")), cli.ExitInput,
 			[]string{"there are 2: boot/vmlinuz-6.1, usr/lib/modules/6.2/vmlinuz", "keep only one of them"}},
-		"no kernel":       {fromArchive, tarOf(file("etc/a")), cli.ExitInput, []string{"neither boot/vmlinuz-<version> nor", "name a kernel package"}},
-		"missing modules": {fromArchive, tarOf(apttest.File("boot/vmlinuz-6.1", string(peImage(0x8664)))), cli.ExitInput, []string{`"loop"`, `"6.1"`, "choose a kernel package"}},
+		"no kernel":       {fromArchive, bootableAnd(file("etc/a")), cli.ExitInput, []string{"neither boot/vmlinuz-<version> nor", "name a kernel package"}},
+		"missing modules": {fromArchive, bootableAnd(apttest.File("boot/vmlinuz-6.1", string(peImage(0x8664)))), cli.ExitInput, []string{`"loop"`, `"6.1"`, "choose a kernel package"}},
 	}
 }
 
@@ -214,6 +214,11 @@ func peImage(machine uint16) []byte {
 
 func tarOf(members ...apttest.Member) func(*testing.T, string) {
 	return bytesAs("root.tar", apttest.Tar(members))
+}
+
+// bootableAnd packs members into a root that could boot otherwise.
+func bootableAnd(members ...apttest.Member) func(*testing.T, string) {
+	return tarOf(append(apttest.Bootable(), members...)...)
 }
 
 func bytesAs(name string, data []byte) func(*testing.T, string) {

@@ -28,6 +28,10 @@ func TestSourcesMemory(t *testing.T) {
 	large := filepath.Join(dir, "root/large")
 	makeDir(t, filepath.Dir(large))
 	writeFile(t, large, "", 0o644)
+	for _, name := range []string{"dev", "proc", "run", "sys", "sbin"} {
+		makeDir(t, filepath.Join(dir, "root", name))
+	}
+	writeFile(t, filepath.Join(dir, "root/sbin/init"), "#!/bin/sh\n", 0o755)
 	if err := os.Truncate(large, largeFile); err != nil {
 		t.Fatal(err)
 	}

@@ -39,6 +39,16 @@ type Member struct {
 // File returns a regular file's member.
 func File(name, data string) Member { return Member{Header: tar.Header{Name: name}, Data: data} }
 
+// Bootable returns what a root must have to boot: the directories to mount on, and
+// an init.
+func Bootable() []Member {
+	members := []Member{{Header: tar.Header{Name: "sbin/"}}, {Header: tar.Header{Name: "sbin/init", Mode: 0o755}, Data: "#!/bin/sh\n"}}
+	for _, name := range []string{"dev/", "proc/", "run/", "sys/"} {
+		members = append(members, Member{Header: tar.Header{Name: name}})
+	}
+	return members
+}
+
 // Control returns the package's control stanza.
 func (d Deb) Control() string {
 	d = d.defaults()
