@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/powernode/bootsmith/builder/fault"
+	"github.com/powernode/bootsmith/builder/source/program"
 )
 
 // workPrefix begins the names of work folders. They lie in the output folder, so
@@ -60,7 +61,7 @@ func newWorkDir(output string) (*workDir, error) {
 
 // remove deletes the folder.
 func (w *workDir) remove() error {
-	err := os.RemoveAll(w.path)
+	err := program.RemoveAll(w.path)
 	if w.lock != nil {
 		err = errors.Join(err, w.lock.Close())
 	}
@@ -83,7 +84,7 @@ func deleteLeftovers(output string) error {
 		if err != nil {
 			continue
 		}
-		err = errors.Join(os.RemoveAll(path), lock.Close())
+		err = errors.Join(program.RemoveAll(path), lock.Close())
 		if err != nil && !errors.Is(err, fs.ErrPermission) {
 			return err
 		}

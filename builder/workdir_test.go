@@ -4,9 +4,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestWorkDirs leaves a folder behind as a killed build does, and makes a new one
@@ -33,6 +36,46 @@ func TestWorkDirs(t *testing.T) {
 		}
 	}
 	wantNames(t, output, workPrefix+"link")
+}
+
+// TestReadOnlyLeftovers deletes, as an ordinary user, what a build script had made
+// read-only when its build was killed.
+func TestReadOnlyLeftovers(t *testing.T) {
+	output := t.TempDir()
+	asOrdinaryUser(t, output)
+	killed := mustWorkDir(t, output)
+	dir := filepath.Join(killed.path, "root", "bin")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "sh"), nil, 0o644), os.Chmod(dir, 0o555), killed.lock.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := mustWorkDir(t, output).remove(); err != nil {
+		t.Error(err)
+	}
+	wantNames(t, output)
+}
+
+// asOrdinaryUser gives a folder to a user without rights, and has the test do to
+// files what that user can do (setfsuid(2)), when it runs as root.
+func asOrdinaryUser(t *testing.T, dir string) {
+	t.Helper()
+	const nobody = 65534
+	if os.Geteuid() != 0 {
+		return
+	}
+	if err := errors.Join(os.Chown(dir, nobody, nobody), os.Chmod(filepath.Dir(dir), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	runtime.LockOSThread()
+	if _, err := unix.SetfsuidRetUid(nobody); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_, _ = unix.SetfsuidRetUid(0)
+		runtime.UnlockOSThread()
+	})
 }
 
 // TestPublishedAtOnce has builds replace the same folder at the same time.

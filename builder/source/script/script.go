@@ -32,7 +32,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -42,6 +41,7 @@ import (
 	"github.com/powernode/bootsmith/builder/fault"
 	"github.com/powernode/bootsmith/builder/source"
 	"github.com/powernode/bootsmith/builder/source/directory"
+	"github.com/powernode/bootsmith/builder/source/program"
 	"github.com/powernode/bootsmith/builder/store"
 	"github.com/powernode/bootsmith/builder/tree"
 )
@@ -112,7 +112,7 @@ func (p Source) Read(ctx context.Context, s *store.Store, epoch int64, pin strin
 			return nil, fmt.Errorf("running %q: %w", p.Path, err)
 		}
 	}
-	defer func() { err = errors.Join(err, removeAll(p.Scratch)) }()
+	defer func() { err = errors.Join(err, program.RemoveAll(p.Scratch)) }()
 	var t *tree.Tree
 	if p.Output == OutputRoot {
 		t, err = p.fillRoot(ctx, s, epoch)
@@ -166,18 +166,4 @@ func (p Source) fillRoot(ctx context.Context, s *store.Store, epoch int64) (*tre
 			WithFix("have it fill the folder, or set root.script.output to tar")
 	}
 	return t, nil
-}
-
-// removeAll deletes a folder whose sub-folders may be read-only.
-func removeAll(dir string) error {
-	if err := os.RemoveAll(dir); err == nil {
-		return nil
-	}
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() {
-			return os.Chmod(path, 0o700)
-		}
-		return nil // RemoveAll tells what is wrong
-	})
-	return errors.Join(err, os.RemoveAll(dir))
 }
