@@ -72,6 +72,9 @@ func ReadLock(path string) (*Lock, error) {
 	if err == nil {
 		l, err = ParseLock(data)
 	}
+	if fault.ClassOf(err) == fault.Input { // it says what to do
+		return nil, fmt.Errorf("reading the lock %q: %w", path, err)
+	}
 	if err != nil {
 		return nil, fault.Inputf("reading the lock %q: %w", path, err).WithFix("restore the file, or delete it and run bootsmith lock")
 	}
@@ -87,6 +90,9 @@ func ParseLock(data []byte) (*Lock, error) {
 	}
 	if err := json.Unmarshal(data, &version); err != nil {
 		return nil, err
+	}
+	if version.FormatVersion > lockVersion {
+		return nil, fault.Inputf("its form has version %d, and this bootsmith knows %d", version.FormatVersion, lockVersion).WithFix("use the bootsmith that wrote it, or a newer one")
 	}
 	if version.FormatVersion != lockVersion {
 		return nil, fmt.Errorf("its form has version %d, and this bootsmith knows %d", version.FormatVersion, lockVersion)

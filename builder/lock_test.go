@@ -398,7 +398,7 @@ func TestReadLockRefuses(t *testing.T) {
 	}
 	for name, x := range map[string]struct{ text, want string }{
 		"no JSON":          {"{", "unexpected end"},
-		"newer form":       {`{"format_version":2}`, "version 2"},
+		"newer form":       {`{"format_version":2}`, "version 2, and this bootsmith knows 1; use the bootsmith that wrote it, or a newer one"},
 		"unknown field":    {`{"format_version":1,"extra":1}`, "extra"},
 		"more behind it":   {`{"format_version":1}{}`, "after top-level value"},
 		"unknown arch":     {target("mips", "pool/a"), "mips"},
@@ -411,7 +411,7 @@ func TestReadLockRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err := ReadLock(path)
-			if fault.ClassOf(err) != fault.Input || !strings.Contains(err.Error(), x.want) || !strings.Contains(err.Error(), "platform.lock") {
+			if fault.ClassOf(err) != fault.Input || !strings.Contains(err.Error(), x.want) || !strings.Contains(err.Error(), "platform.lock") || strings.Contains(err.Error(), "delete it") == strings.Contains(err.Error(), "newer one") {
 				t.Errorf("%v lacks %q", err, x.want)
 			}
 		})
