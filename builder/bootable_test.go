@@ -4,12 +4,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/powernode/bootsmith/arch"
 	"github.com/powernode/bootsmith/builder/fault"
+	"github.com/powernode/bootsmith/builder/store"
 	"github.com/powernode/bootsmith/builder/tree"
 )
 
 // bootable returns a root with what init needs.
-func bootable(t *testing.T) *tree.Tree {
+func bootable(t *testing.T, s *store.Store) *tree.Tree {
 	t.Helper()
 	root := tree.New(0)
 	for _, dir := range mountPoints {
@@ -18,10 +20,10 @@ func bootable(t *testing.T) *tree.Tree {
 		}
 	}
 	for path, inode := range map[string]tree.Inode{
-		"usr/sbin/real": {Mode: tree.TypeRegular | 0o755},
+		"usr/sbin/real": executable(t, s, elf64Little+strings.Repeat("\x00", 12)+"\x3e\x00"),
 		"usr/sbin/init": {Mode: tree.TypeSymlink | 0o777, Target: "/usr/sbin/real"},
 		"sbin":          {Mode: tree.TypeSymlink | 0o777, Target: "usr/sbin"},
-		"usr/own":       {Mode: tree.TypeRegular | 0o700},
+		"usr/own":       executable(t, s, "#!/usr/sbin/real -x\n"),
 	} {
 		if err := root.Put(path, &inode); err != nil {
 			t.Fatal(err)
@@ -30,9 +32,24 @@ func bootable(t *testing.T) *tree.Tree {
 	return root
 }
 
+func put(t *tree.Tree, path string, inode tree.Inode) error { return t.Put(path, &inode) }
+
+// executable returns an executable file that begins with text.
+func executable(t *testing.T, s *store.Store, text string) tree.Inode {
+	t.Helper()
+	content, size, err := s.Put(strings.NewReader(text + strings.Repeat("\x00", 300)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree.Inode{Mode: tree.TypeRegular | 0o755, Size: size, Content: content}
+}
+
 func TestBootable(t *testing.T) {
+	c := testConfig(t)
+	s := c.Store
+	b := &targetBuild{planned: planned{arch: arch.All()[0]}, config: c}
 	for _, init := range []string{"", "/sbin/init", "/usr/own"} {
-		if err := checkBootable(bootable(t), init); err != nil {
+		if err := b.checkBootable(bootable(t, s), init); err != nil {
 			t.Errorf("init=%s: %v", init, err)
 		}
 	}
@@ -43,15 +60,22 @@ func TestBootable(t *testing.T) {
 	}{
 		"a mount point":  {func(r *tree.Tree) error { return r.Remove("dev") }, "", "without the directories /dev; make them"},
 		"two of them":    {func(r *tree.Tree) error { return r.Put("sys", &tree.Inode{Mode: tree.TypeSymlink, Target: "run"}) }, "", "/sys"},
-		"init":           {func(r *tree.Tree) error { return r.Remove("usr/sbin/init") }, "", "without an init: /sbin/init, nor /usr/sbin/init"},
-		"the init named": {func(*tree.Tree) error { return nil }, "/bin/busybox", "/bin/busybox is no executable file; put an init"},
+		"init":           {func(r *tree.Tree) error { return r.Remove("usr/sbin/init") }, "", "without an init: there is no executable file /sbin/init, nor /usr/sbin/init"},
+		"the init named": {func(*tree.Tree) error { return nil }, "/bin/busybox", "no executable file /bin/busybox; put an init"},
 		"no program":     {func(r *tree.Tree) error { return r.Put("usr/sbin/real", &tree.Inode{Mode: tree.TypeRegular | 0o644}) }, "", "without an init"},
+		"no interpreter": {func(r *tree.Tree) error { return put(r, "usr/own", executable(t, s, "#! /bin/sh\n")) }, "/usr/own", "/usr/own needs /bin/sh, which is no"},
+		"another CPU's": {func(r *tree.Tree) error {
+			return put(r, "usr/sbin/real", executable(t, s, elf64Little+strings.Repeat("\x00", 12)+"\xb7\x00"))
+		}, "", "/sbin/init is for arm64, not for amd64; give the root for amd64"},
+		"another CPU's interpreter": {func(r *tree.Tree) error {
+			return put(r, "usr/sbin/real", executable(t, s, elf64Little+strings.Repeat("\x00", 12)+"\x16\x00"))
+		}, "/usr/own", "/usr/sbin/real is for another CPU (ELF machine 22)"},
 	} {
-		root := bootable(t)
+		root := bootable(t, s)
 		if err := x.change(root); err != nil {
 			t.Fatal(err)
 		}
-		if err := checkBootable(root, x.init); err == nil || !strings.Contains(err.Error(), x.want) || fault.ClassOf(err) != fault.Input {
+		if err := b.checkBootable(root, x.init); err == nil || !strings.Contains(err.Error(), x.want) || fault.ClassOf(err) != fault.Input {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -65,7 +89,7 @@ func TestUnbootableRoot(t *testing.T) {
 	s.text += "cmdline: [init=/bin/nothing]\n"
 	c := s.config(t, true)
 	f, p := s.plan(t, c)
-	if _, err := Run(t.Context(), c, f, p, t.TempDir()); err == nil || !strings.Contains(err.Error(), "/bin/nothing is no executable file") {
+	if _, err := Run(t.Context(), c, f, p, t.TempDir()); err == nil || !strings.Contains(err.Error(), "no executable file /bin/nothing") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -55,7 +55,7 @@ func newSmall(t testing.TB) *small {
 	for _, name := range mountPoints {
 		s.write(t, "root/"+name+"/.keep", "")
 	}
-	s.write(t, "root/sbin/init", "#!/bin/sh\n")
+	s.write(t, "root/sbin/init", "init")
 	if err := os.Chmod(filepath.Join(s.dir, "root/sbin/init"), 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -39,7 +39,7 @@ func (b *targetBuild) finishRoot(ctx context.Context, t *tree.Tree) (*tree.Tree,
 	if err := applyPermissions(t, b.file, b.plan.Permissions); err != nil {
 		return nil, err
 	}
-	return t, checkBootable(t, b.target.init())
+	return t, b.checkBootable(t, b.target.init())
 }
 
 // unpackKernel unpacks the kernel and the EFI stub.

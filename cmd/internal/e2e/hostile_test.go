@@ -154,7 +154,7 @@ func TestHostileArchives(t *testing.T) {
 			p.include = "app, other"
 		}, cli.ExitInput, []string{`"other" 1.0 conflicts with "app"`, "platform.yaml"}},
 		"cycle": {func(r *apttest.Repo, p *platform) {
-			r.Add(apttest.Deb{Name: "one", Fields: []string{"Depends: two"}})
+			r.Add(apttest.Deb{Name: "one", Fields: []string{"Depends: two"}, Files: apttest.Bootable()})
 			r.Add(apttest.Deb{Name: "two", Fields: []string{"Pre-Depends: one"}})
 			r.Publish()
 			p.include = "one"
@@ -162,7 +162,7 @@ func TestHostileArchives(t *testing.T) {
 		// Packages that depend on each other otherwise are no mistake: both are
 		// unpacked, and the build goes on to the kernel, which isn't there.
 		"harmless cycle": {func(r *apttest.Repo, p *platform) {
-			r.Add(apttest.Deb{Name: "one", Fields: []string{"Depends: two"}})
+			r.Add(apttest.Deb{Name: "one", Fields: []string{"Depends: two"}, Files: apttest.Bootable()})
 			r.Add(apttest.Deb{Name: "two", Fields: []string{"Depends: one"}})
 			r.Publish()
 			p.include = "one"

@@ -31,7 +31,7 @@ func TestSourcesMemory(t *testing.T) {
 	for _, name := range []string{"dev", "proc", "run", "sys", "sbin"} {
 		makeDir(t, filepath.Join(dir, "root", name))
 	}
-	writeFile(t, filepath.Join(dir, "root/sbin/init"), "#!/bin/sh\n", 0o755)
+	writeFile(t, filepath.Join(dir, "root/sbin/init"), "init", 0o755)
 	if err := os.Truncate(large, largeFile); err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func File(name, data string) Member { return Member{Header: tar.Header{Name: nam
 // Bootable returns what a root must have to boot: the directories to mount on, and
 // an init.
 func Bootable() []Member {
-	members := []Member{{Header: tar.Header{Name: "sbin/"}}, {Header: tar.Header{Name: "sbin/init", Mode: 0o755}, Data: "#!/bin/sh\n"}}
+	members := []Member{{Header: tar.Header{Name: "sbin/"}}, {Header: tar.Header{Name: "sbin/init", Mode: 0o755}, Data: "init"}}
 	for _, name := range []string{"dev/", "proc/", "run/", "sys/"} {
 		members = append(members, Member{Header: tar.Header{Name: name}})
 	}
