@@ -181,11 +181,15 @@ func closes(line string) bool {
 	return strings.HasPrefix(line, "}") || strings.HasPrefix(line, "]")
 }
 
-// Write stores the lock at path, whole or not at all, and sets its digest.
+// Write stores the lock at path, whole or not at all, and sets its digest. Of a
+// symlink, the target is written.
 func (l *Lock) Write(path string) (err error) {
 	data, err := l.Encode()
 	if err != nil {
 		return err
+	}
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".lock-")
 	if err != nil {

@@ -388,6 +388,24 @@ func TestLockedSources(t *testing.T) {
 	}
 }
 
+// A lock that is a symlink stays one.
+func TestWriteLinkedLock(t *testing.T) {
+	dir := t.TempDir()
+	link, target := filepath.Join(dir, "platform.lock"), filepath.Join(dir, "shared.lock")
+	if err := errors.Join(os.WriteFile(target, nil, 0o644), os.Symlink("shared.lock", link)); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&Lock{FormatVersion: lockVersion}).Write(link); err != nil {
+		t.Fatal(err)
+	}
+	if to, err := os.Readlink(link); err != nil || to != "shared.lock" {
+		t.Errorf("the link is %q, %v", to, err)
+	}
+	if _, err := ReadLock(target); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestReadLockRefuses(t *testing.T) {
 	if _, err := ReadLock(filepath.Join(t.TempDir(), "none")); !errors.Is(err, fs.ErrNotExist) || fault.ClassOf(err) != fault.Input {
 		t.Errorf("no file: %v", err)

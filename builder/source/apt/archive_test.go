@@ -371,7 +371,7 @@ func TestRetries(t *testing.T) {
 	}
 	repo.Fail = func(string) *http.Response { return apttest.Response(http.StatusServiceUnavailable, nil) }
 	repo.Requests()
-	if _, err := a.Resolve(context.Background(), []string{"app"}); err == nil || !strings.Contains(err.Error(), "503") {
+	if _, err := a.Resolve(context.Background(), []string{"app"}); err == nil || !strings.Contains(err.Error(), "503") || !strings.Contains(err.Error(), "; check the network and the mirror") {
 		t.Errorf("%v", err)
 	}
 	if got := repo.Requests(); len(got) != attempts {

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/powernode/bootsmith/builder/fault"
 )
 
 const (
@@ -53,8 +55,11 @@ func (a *Archive) transfer(ctx context.Context, path string, sink func(io.Reader
 		if err == nil {
 			return nil
 		}
-		if i == attempts || ctx.Err() != nil || !errors.As(err, &again) {
+		if ctx.Err() != nil || !errors.As(err, &again) {
 			return fmt.Errorf("downloading %q: %w", address, err)
+		}
+		if i == attempts {
+			return fault.Buildf("downloading %q: %w", address, err).WithFix("check the network and the mirror's address, or try again later")
 		}
 		select {
 		case <-time.After(pause):
