@@ -197,7 +197,7 @@ func TestUsers(t *testing.T) {
 func TestUsersThatCantBeMade(t *testing.T) {
 	for name, u := range map[string]spec.User{
 		"no package makes this group": {Name: "a", Groups: []string{"none"}},
-		"the root has no shell":       {Name: "a", Shell: "/bin/fish"},
+		`shell "/bin/fish"; include`:  {Name: "a", Shell: "/bin/fish"},
 		"the root has no sudo":        {Name: "a", Sudo: true},
 		"a key has several lines":     {Name: "a", AuthorizedKeys: []string{key + "\n" + key}},
 		"id 1 is taken":               {Name: "a", UID: 1},

@@ -44,7 +44,7 @@ func (r *root) makeUser(a *accounts, u spec.User) error {
 		at.shell = u.Shell
 	}
 	if !r.has(at.shell) {
-		return fmt.Errorf("user %q: the root has no shell %q", u.Name, at.shell)
+		return fault.Inputf("user %q: the root has no shell %q", u.Name, at.shell).WithFix("include the package that has it, or set shell to a program of the root")
 	}
 	for _, g := range u.Groups {
 		if err := a.addMember(g, u.Name); err != nil {
