@@ -11,6 +11,7 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -62,7 +63,7 @@ func (p Program) Run(ctx context.Context) error {
 		return fmt.Errorf("running %q: %w", p.Path, err)
 	}
 	cmd := p.command(in)
-	err = cmd.Start()
+	err = start(cmd)
 	in.Close()
 	p.closeFiles()
 	if err != nil {
@@ -77,6 +78,23 @@ func (p Program) Run(ctx context.Context) error {
 		return fmt.Errorf("running %q: %w", p.Path, err)
 	}
 	return p.explain(ctx, limited, waitErr, <-last)
+}
+
+// start starts a program with the usual umask instead of the building user's: it
+// decides what modes the files of a root get. On a thread of its own the umask is
+// no other's (CLONE_FS); where the system forbids that, it is changed for a moment.
+func start(cmd *exec.Cmd) error {
+	const umask = 0o022
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends here
+		_ = unix.Unshare(unix.CLONE_FS)
+		old := unix.Umask(umask)
+		err := cmd.Start()
+		unix.Umask(old)
+		done <- err
+	}()
+	return <-done
 }
 
 // closeOnExec keeps to ourselves what who started us left open, perhaps with a

@@ -1,8 +1,8 @@
 // Package script makes a root with the platform's own build script.
 //
 // The contract: the script is started directly (no shell of ours), in the
-// definition's folder, as the building user, with nothing on standard input and
-// with these variables and no others:
+// definition's folder, as the building user, with a umask of 022, nothing on
+// standard input, no open files of ours, and with these variables and no others:
 //
 //	ARCH               the architecture: amd64, arm64
 //	SOURCE_DATE_EPOCH  the build's time stamp, seconds since 1970
@@ -111,6 +111,9 @@ func (p Source) Read(ctx context.Context, s *store.Store, epoch int64, pin strin
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("running %q: %w", p.Path, err)
 		}
+	}
+	if err := os.Chmod(p.root(), 0o755); err != nil { // whatever our umask is
+		return nil, fmt.Errorf("running %q: %w", p.Path, err)
 	}
 	defer func() { err = errors.Join(err, program.RemoveAll(p.Scratch)) }()
 	var t *tree.Tree

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -134,6 +135,29 @@ func TestEnvironmentIsTheContracts(t *testing.T) {
 		if !slices.Contains(l.lines, line) {
 			t.Errorf("the log lacks %q: %q", line, l.lines)
 		}
+	}
+}
+
+// The root has the same modes whatever the building user's umask is.
+func TestUmask(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0o077))
+	for output, text := range map[string]string{
+		OutputTar:  "#!/bin/sh -e\nmkdir -p $TMPDIR/r/etc; : > $TMPDIR/r/etc/f; tar -C $TMPDIR/r -c . >&3\n",
+		OutputRoot: "#!/bin/sh -e\nmkdir $BOOTSMITH_ROOT/etc; : > $BOOTSMITH_ROOT/etc/f\n",
+	} {
+		p, _ := newSource(t, output, text)
+		got, err := run(t, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path, mode := range map[string]uint32{"": 0o755, "etc": 0o755, "etc/f": 0o644} {
+			if n, err := got.Lookup(path); err != nil || n.Inode.Mode&0o7777 != mode {
+				t.Errorf("%s: the mode of %q is %o, %v", output, path, n.Inode.Mode, err)
+			}
+		}
+	}
+	if now := syscall.Umask(0o077); now != 0o077 {
+		t.Errorf("our own umask became %o", now)
 	}
 }
 
