@@ -145,6 +145,9 @@ func TestParseRefuses(t *testing.T) {
 		"bootstrap's keys":      {bootstrapped + ", repositories: [{suite: b, mirror: c}]}}\n", "root.bootstrap.repositories[0].mirror: \"c\" is not a URL"},
 		"repository's suite":    {strings.Replace(minimal, "include:", "repositories: [{mirror: http://x}], include:", 1), "root.packages.repositories[0].suite: \"\" is not a suite"},
 		"repository's mirror":   {archived + "}}\nkernel: {suite: sid, repositories: [{suite: a}, {suite: b, mirror: c}]}\n", "platform.yaml:3: kernel.repositories[1].mirror: \"c\" is not a URL"},
+		"mirror's scheme":       {strings.Replace(minimal, "include:", "mirror: gopher://x/y, include:", 1), "platform.yaml:3: root.packages.mirror: \"gopher://x/y\" is not a URL; give an http, https or file URL"},
+		"mirror without host":   {strings.Replace(minimal, "include:", "mirror: http:///debian, include:", 1), "root.packages.mirror"},
+		"mirror's file":         {strings.Replace(minimal, "include:", "mirror: file://debian, include:", 1), "root.packages.mirror"},
 		"other repositories":    {minimal + "kernel: {repositories: [{suite: a}]}\n", "the kernel comes from the archive of root.packages"},
 		"suite leaves the path": {strings.Replace(minimal, "trixie", "a/../../b", 1), "is not a suite"},
 	} {

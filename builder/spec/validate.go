@@ -17,6 +17,7 @@ var (
 	// and a URL alike.
 	namePattern    = regexp.MustCompile(`\A[a-z0-9]+(?:[._-][a-z0-9]+)*\z`)
 	packagePattern = regexp.MustCompile(`\A[a-z0-9][a-z0-9+.-]+\z`) // Debian Policy 5.6.1
+	mirrorPattern  = regexp.MustCompile(`(?i)\A(https?://[^/]|file:///)`)
 	suitePattern   = regexp.MustCompile(`\A[a-z0-9][a-z0-9./-]*\z`)
 )
 
@@ -137,7 +138,7 @@ func (f *File) validateArchiveOf(field string, p *Packages) error {
 	if !suitePattern.MatchString(p.Suite) || strings.Contains(p.Suite, "..") {
 		return f.Bad(field+".suite", "%q is not a suite", p.Suite).WithFix("name a suite of the archive, for example trixie")
 	}
-	if p.Mirror != "" && !strings.Contains(p.Mirror, "://") {
+	if p.Mirror != "" && !mirrorPattern.MatchString(p.Mirror) {
 		return f.Bad(field+".mirror", "%q is not a URL", p.Mirror).WithFix("give an http, https or file URL")
 	}
 	for i, r := range p.Repositories {

@@ -53,7 +53,7 @@ func (l Layout) open(name string) (*os.File, error) {
 		err = fmt.Errorf("%q is not a file", name)
 	}
 	if err != nil {
-		return nil, fault.Inputf("reading the image layout %q: %w", l.Dir, err)
+		return nil, fault.Inputf("reading the image layout %q: %w", l.Dir, err).WithFix("correct root.image.reference, or make the layout again")
 	}
 	f, err := root.Open(name)
 	if err != nil {
