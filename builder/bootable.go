@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -35,10 +36,20 @@ func (b *targetBuild) checkBootable(t *tree.Tree, init string) error {
 	if init != "" {
 		candidates = []string{init}
 	}
+	var wrong error // with the first that is there
 	for _, path := range candidates {
-		if n := findProgram(t, path); n != nil {
-			return b.checkProgram(t, path, n)
+		n := findProgram(t, path)
+		if n == nil {
+			continue
 		}
+		err := b.checkProgram(t, path, n)
+		if err == nil {
+			return nil
+		}
+		wrong = cmp.Or(wrong, err)
+	}
+	if wrong != nil {
+		return wrong
 	}
 	return fault.Inputf("checking the root: it can't boot without an init: there is no executable file %s", strings.Join(candidates, ", nor ")).
 		WithFix("put an init system into the root, or name a program of it with init= in cmdline")

@@ -53,6 +53,16 @@ func TestBootable(t *testing.T) {
 			t.Errorf("init=%s: %v", init, err)
 		}
 	}
+	// As at boot, the next one is taken instead of one that can't start.
+	root := bootable(t, s)
+	for path, text := range map[string]string{"usr/sbin/init": "#!/nowhere\n", "usr/lib/systemd/systemd": "init"} {
+		if err := put(root, path, executable(t, s, text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.checkBootable(root, ""); err != nil {
+		t.Errorf("with systemd beside a broken init: %v", err)
+	}
 	for name, x := range map[string]struct {
 		change func(*tree.Tree) error
 		init   string
