@@ -25,7 +25,7 @@ const Version = "0.1.0"
 
 // FormatVersion changes whenever the same inputs give other bytes; it is part
 // of every plan.
-const FormatVersion = 2
+const FormatVersion = 3
 
 // ShapesOutput tells whether a Go module's version decides on bytes of the
 // output.

@@ -2,11 +2,15 @@ package builder
 
 import (
 	"context"
+	"math"
 	"strconv"
 	"strings"
 
 	"github.com/powernode/bootsmith/builder/fault"
 )
+
+// maxEpoch is the latest time stamp that every format holds: cpio's have 32 bits.
+const maxEpoch = math.MaxUint32
 
 // addEpoch sets the epoch and returns the definition's commit.
 func (p *Plan) addEpoch(ctx context.Context, c Config, r Request) (Commit, error) {
@@ -16,8 +20,8 @@ func (p *Plan) addEpoch(ctx context.Context, c Config, r Request) (Commit, error
 	}
 	switch {
 	case r.SourceDateEpoch != "":
-		if p.Epoch, err = strconv.ParseInt(r.SourceDateEpoch, 10, 64); err != nil || p.Epoch < 0 {
-			return commit, fault.Inputf("reading SOURCE_DATE_EPOCH %q: not a number of seconds", r.SourceDateEpoch)
+		if p.Epoch, err = strconv.ParseInt(r.SourceDateEpoch, 10, 64); err != nil || p.Epoch < 0 || p.Epoch > maxEpoch {
+			return commit, fault.Inputf("reading SOURCE_DATE_EPOCH %q: not a number of seconds up to %d", r.SourceDateEpoch, uint32(maxEpoch))
 		}
 	case commit.Time > 0:
 		p.Epoch = commit.Time
@@ -38,10 +42,13 @@ func (p *Plan) addEpoch(ctx context.Context, c Config, r Request) (Commit, error
 }
 
 // addRevision sets the revision.
-func (p *Plan) addRevision(commit Commit, r Request) error {
+func (p *Plan) addRevision(c Config, commit Commit, r Request) error {
 	p.Revision = r.Revision
 	if p.Revision == "" {
 		p.Revision = commit.SHA
+		if commit.Changed {
+			c.Report(Event{Time: c.Now(), Stage: "revision", State: Progress, Detail: "files of the definition are not as they were committed; the artifacts name commit " + commit.SHA + " all the same"})
+		}
 	}
 	if p.Revision == "" {
 		p.Revision = p.seed()[:40]

@@ -42,8 +42,8 @@ type identities struct {
 // made, "" where the plan tells it.
 func (p planned) identify(root string) identities {
 	var i identities
-	i.unpackKernel = p.identity("unpack-kernel", packageDigests(p.target.Packages.Boot()), p.kernelFiles())
-	i.unpackRoot = p.identity("unpack-root", packageDigests(p.target.Packages.Root), p.target.Root, p.notInstalled(), p.kernelFiles(), p.modules, p.plan.Epoch, root)
+	i.unpackKernel = p.identity("unpack-kernel", packageFiles(p.target.Packages.Boot()), p.kernelFiles())
+	i.unpackRoot = p.identity("unpack-root", packageFiles(p.target.Packages.Root), p.target.Root, p.notInstalled(), p.kernelFiles(), p.modules, p.plan.Epoch, root)
 	finished := []any{i.unpackRoot, p.target.Root != nil, p.target.bootsFromRoot(), p.plan.OverlayDigest, p.plan.Platform, p.plan.Users, p.plan.Permissions, p.plan.Epoch}
 	if init := p.target.init(); init != "" { // it is looked for
 		finished = append(finished, init)
@@ -53,7 +53,7 @@ func (p planned) identify(root string) identities {
 	i.kernel = p.identity("kernel", i.kernelTree(p))
 	i.initramfs = p.identity("initramfs", i.kernel, p.wantedModules(), p.plan.Boot.FilesDigest, p.target.InitSHA256, p.plan.Epoch)
 	i.uki = p.identity("uki", i.unpackKernel, i.finishRoot, i.rootImage, i.kernel, i.initramfs, p.target.Cmdline, p.plan.Platform, p.plan.Boot.CertificateSHA256)
-	i.sbom = p.identity("sbom", i.finishRoot, packageDigests(p.target.undocumented()), p.plan.Platform, p.plan.Revision, p.plan.Epoch)
+	i.sbom = p.identity("sbom", i.finishRoot, packageFiles(p.target.undocumented()), p.plan.Platform, p.plan.Revision, p.plan.Epoch)
 	i.firmware = p.identity("firmware", i.kernelTree(p), p.plan.Boot.RPi4)
 	i.families, i.parts = map[string]identity{}, map[string]identity{}
 	for _, f := range p.families() {
@@ -140,12 +140,15 @@ func (i identity) id(purpose string) [16]byte {
 	return id
 }
 
-func packageDigests(packages []apt.Package) []string {
-	digests := make([]string, len(packages))
+// packageFiles is what packages are. Unpacking compares their names and versions
+// with what is in the files: a lock that says something else finds no result of
+// one that is right.
+func packageFiles(packages []apt.Package) [][4]string {
+	files := make([][4]string, len(packages))
 	for i, p := range packages {
-		digests[i] = p.SHA256
+		files[i] = [4]string{p.Name, p.Version, p.Arch, p.SHA256}
 	}
-	return digests
+	return files
 }
 
 // kernelFiles is what the tree of a kernel that is in files depends on.
@@ -158,11 +161,11 @@ func (p planned) kernelFiles() []any {
 
 // notInstalled is what is only unpacked of the packages of a root that is not
 // made of packages.
-func (p planned) notInstalled() []string {
+func (p planned) notInstalled() [][4]string {
 	if p.target.Root == nil {
 		return nil
 	}
-	return packageDigests(p.target.Packages.kernelInRoot())
+	return packageFiles(p.target.Packages.kernelInRoot())
 }
 
 // scripted tells that a plan doesn't say what the root holds: a script may make

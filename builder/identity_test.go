@@ -191,10 +191,15 @@ func TestIdentitiesDiffer(t *testing.T) {
 func TestIdentityOfPackages(t *testing.T) {
 	p := fullPlan()
 	before := identitiesOf(t, p)
-	p.Targets[0].Packages.Root = []apt.Package{{SHA256: "x", PoolPath: "elsewhere"}}
+	p.Targets[0].Packages.Root[0].PoolPath, p.Targets[0].Packages.Root[0].Size = "elsewhere", 5
 	if after := identitiesOf(t, p); after.unpackRoot != before.unpackRoot {
 		t.Error("a package's path on the mirror changes the root")
 	}
+	p.Targets[0].Packages.Root[0].Version = "y"
+	if after := identitiesOf(t, p); after.unpackRoot == before.unpackRoot {
+		t.Error("a lock that lies about a version finds the root of one that doesn't")
+	}
+	p = fullPlan()
 	p.Targets[0].Packages.Root[0].SHA256 = "y"
 	if after := identitiesOf(t, p); after.unpackRoot == before.unpackRoot || after.unpackKernel != before.unpackKernel {
 		t.Error("another package of the root changes the wrong trees")

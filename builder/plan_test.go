@@ -169,6 +169,7 @@ func TestPlanRefuses(t *testing.T) {
 		"family in flag": {definition, Request{Families: []string{"vhd"}}, `looking up family "vhd"`},
 		"architecture":   {definition, Request{Architectures: []string{"mips"}}, `looking up architecture "mips"`},
 		"epoch":          {definition, Request{SourceDateEpoch: "yesterday"}, "SOURCE_DATE_EPOCH"},
+		"far epoch":      {definition, Request{SourceDateEpoch: "4294967296"}, "a number of seconds up to 4294967295"},
 		"revision":       {definition, Request{Revision: "HEAD"}, "give 7 to 64 hex digits"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -20,12 +20,15 @@ type Exec func(ctx context.Context, dir string, argv ...string) ([]byte, error)
 type Commit struct {
 	SHA  string // 40 or 64 hex digits; "" when there is no repository
 	Time int64  // committer time, seconds since 1970
+	// Changed tells that tracked files in the definition's folder are not as they
+	// were committed.
+	Changed bool
 }
 
 // FindCommit asks git for the commit of the repository that tracks the
-// definition at path. A definition that no repository tracks, or a machine
-// without git, gives a zero Commit. A repository that git refuses to read, as it
-// does when another user owns it, is an error of class fault.Input.
+// definition at path. A definition that no repository tracks gives a zero Commit.
+// A repository that git refuses to read, as it does when another user owns it, is
+// an error of class fault.Input, and one without git of class fault.Tool.
 func FindCommit(ctx context.Context, run Exec, path string) (Commit, error) {
 	dir, base := filepath.Split(path)
 	if dir == "" {
@@ -43,7 +46,11 @@ func FindCommit(ctx context.Context, run Exec, path string) (Commit, error) {
 	if err != nil {
 		return Commit{}, fmt.Errorf("reading the commit of %q: git printed %q", path, out)
 	}
-	return Commit{SHA: sha, Time: seconds}, nil
+	changes, err := run(ctx, dir, "git", "--no-optional-locks", "status", "--porcelain", "--untracked-files=no", "--", ".")
+	if err != nil {
+		return Commit{}, fmt.Errorf("looking for changes beside %q: %w", path, err)
+	}
+	return Commit{SHA: sha, Time: seconds, Changed: len(changes) > 0}, nil
 }
 
 // gitFatal is git's exit status when it can't work at all.
@@ -51,6 +58,10 @@ const gitFatal = 128
 
 // refused returns an error when there is a repository, but git doesn't read it.
 func refused(path string, err error) error {
+	if errors.Is(err, exec.ErrNotFound) && inRepository(path) {
+		return fault.Toolf("reading the commit of %q: %w", path, err).
+			WithFix("install git, or set SOURCE_DATE_EPOCH and give --git-sha")
+	}
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != gitFatal || !inRepository(path) {
 		return nil

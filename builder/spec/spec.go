@@ -48,10 +48,10 @@ type Repository struct {
 
 // Access sets the mode and the owner of one path.
 type Access struct {
-	Path  string `yaml:"path" doc:"path in the root"`
-	Mode  string `yaml:"mode" doc:"octal permission bits, quoted, for example \"0640\""`
-	Owner uint32 `yaml:"owner" doc:"numeric user id"`
-	Group uint32 `yaml:"group" doc:"numeric group id"`
+	Path  string `yaml:"path" json:"path" doc:"path in the root"`
+	Mode  string `yaml:"mode" json:"mode" doc:"octal permission bits, quoted, for example \"0640\""`
+	Owner uint32 `yaml:"owner" json:"owner" doc:"numeric user id"`
+	Group uint32 `yaml:"group" json:"group" doc:"numeric group id"`
 }
 
 // IPXE shapes the network boot script.

@@ -12,12 +12,12 @@ import (
 
 // User is somebody who logs in.
 type User struct {
-	Name           string   `yaml:"name" doc:"login name; a user that packages make, root for example, is changed instead of made"`
-	UID            uint32   `yaml:"uid" doc:"user id from 1000 to 59999; default: the first free one from 1000"`
-	Groups         []string `yaml:"groups" doc:"further groups of the user; packages make them"`
-	Shell          string   `yaml:"shell" doc:"login shell; default: /bin/bash"`
-	AuthorizedKeys []string `yaml:"authorized_keys" doc:"SSH public keys that log in; nobody has a password"`
-	Sudo           bool     `yaml:"sudo" doc:"whether the user may run anything as root, without a password"`
+	Name           string   `yaml:"name" json:"name" doc:"login name; a user that packages make, root for example, is changed instead of made"`
+	UID            uint32   `yaml:"uid" json:"uid" doc:"user id from 1000 to 59999; default: the first free one from 1000"`
+	Groups         []string `yaml:"groups" json:"groups" doc:"further groups of the user; packages make them"`
+	Shell          string   `yaml:"shell" json:"shell" doc:"login shell; default: /bin/bash"`
+	AuthorizedKeys []string `yaml:"authorized_keys" json:"authorized_keys" doc:"SSH public keys that log in; nobody has a password"`
+	Sudo           bool     `yaml:"sudo" json:"sudo" doc:"whether the user may run anything as root, without a password"`
 }
 
 // Where a kernel's modules are kept.

@@ -57,6 +57,9 @@ func (i *inputFlags) open(env Env) (*spec.File, builder.Config, error) {
 	if err := checkLogFormat(i.logFormat); err != nil {
 		return nil, builder.Config{}, err
 	}
+	if i.maxAge < 0 {
+		return nil, builder.Config{}, fault.Inputf("reading --max-age %s: it is negative", i.maxAge).WithFix("give 0s to ask the mirror every time")
+	}
 	i.published = firstOf(i.published, env.Getenv(RepositoryVariable), file.Publish.Repository)
 	config, err := newConfig(env, *i)
 	return file, config, err
@@ -152,6 +155,9 @@ definition; see bootsmith lock. With --locked, anything else is an error.`,
 }
 
 func runBuild(ctx context.Context, env Env, flags buildFlags) (built []*manifest.Manifest, err error) {
+	if flags.jobs < 1 {
+		return nil, fault.Inputf("reading --jobs %d: no stage could run", flags.jobs).WithFix("give 1 or more, or leave it out")
+	}
 	err = flags.plan(ctx, env, func(file *spec.File, config builder.Config, plan *builder.Plan) (err error) {
 		config.Jobs = flags.jobs
 		built, err = builder.Run(ctx, config, file, plan, flags.output)

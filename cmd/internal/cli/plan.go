@@ -51,6 +51,9 @@ looks at the definition only.`,
 			if flags.matrix != "" {
 				return printMatrix(env, flags)
 			}
+			if flags.runsOn != "" {
+				return fault.Inputf("reading --runs-on: it is for --matrix").WithFix("give --matrix, or leave --runs-on out")
+			}
 			return fault.Default(fault.Build, runPlan(c.Context(), env, flags))
 		},
 	}

@@ -85,6 +85,9 @@ func (s stageFlags) open(ctx context.Context, env Env, in inputFlags, c *builder
 // addRemotes gives a configuration the repositories to take results from and to
 // give them to.
 func (s stageFlags) addRemotes(env Env, in inputFlags, c *builder.Config) error {
+	if err := s.checkUnused(); err != nil {
+		return err
+	}
 	if (s.from != "" || s.to != "") && s.none {
 		return fault.Inputf("reading --no-cache: another place for results is named").WithFix("leave --no-cache out")
 	}
@@ -153,4 +156,21 @@ func programDigest() (string, error) {
 		return "", fmt.Errorf("reading this program: %w", err)
 	}
 	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+// checkUnused refuses flags that say nothing without another one.
+func (s stageFlags) checkUnused() error {
+	for _, f := range []struct{ value, name, of, with string }{
+		{s.identity, "--cache-identity-regexp", s.from, "--cache-from"},
+		{s.issuer, "--cache-issuer-regexp", s.from, "--cache-from"},
+		{s.publicKey, "--cache-public-key", s.from, "--cache-from"},
+		{s.key, "--cache-key", s.to, "--cache-to"},
+		{s.tokenFile, "--cache-identity-token-file", s.to, "--cache-to"},
+		{s.signingConfig, "--cache-signing-config", s.to, "--cache-to"},
+	} {
+		if f.value != "" && f.of == "" {
+			return fault.Inputf("reading %s: it is for %s", f.name, f.with).WithFix("give %s, or leave %s out", f.with, f.name)
+		}
+	}
+	return nil
 }
