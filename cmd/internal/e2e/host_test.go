@@ -79,5 +79,5 @@ func TestOutputIsUnwritable(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := bootsmith(t.Context(), nil, "build", "--file", definitionDir, "--offline", "--cache-dir", first.cache, "--output-dir", filepath.Join(file, "out"))
-	wantFailure(t, got, cli.ExitBuild, file, "not a directory")
+	wantFailure(t, got, cli.ExitInput, file, "not a directory", "--output-dir")
 }
