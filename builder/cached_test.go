@@ -17,6 +17,7 @@ import (
 
 	"github.com/powernode/bootsmith/arch"
 	"github.com/powernode/bootsmith/builder/cache"
+	"github.com/powernode/bootsmith/builder/fault"
 	"github.com/powernode/bootsmith/builder/kernel"
 	"github.com/powernode/bootsmith/builder/spec"
 	"github.com/powernode/bootsmith/builder/store"
@@ -461,5 +462,17 @@ func BenchmarkWarmBuild(b *testing.B) {
 		if _, err := Run(context.Background(), c, f, p, b.TempDir()); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// A module that the kernel lacks is the definition's mistake.
+func TestMissingModuleNamesItsField(t *testing.T) {
+	s := newSmall(t)
+	s.text += "initramfs: {modules: [erofs, nosuch]}\n"
+	c := s.config(t, true)
+	f, p := s.plan(t, c)
+	_, err := Run(t.Context(), c, f, p, filepath.Join(t.TempDir(), "out"))
+	if fault.ClassOf(err) != fault.Input || !strings.Contains(err.Error(), `platform.yaml:6: initramfs.modules[1]: finding module "nosuch"`) {
+		t.Errorf("got %v", err)
 	}
 }

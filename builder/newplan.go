@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"sync"
 
 	"github.com/powernode/bootsmith/arch"
@@ -162,7 +161,7 @@ func newTarget(ctx context.Context, c Config, r Request, name string) (Target, e
 		return t, err
 	}
 	if t.Packages, err = resolve(ctx, archive, f, a, nil); err != nil {
-		return Target{}, fmt.Errorf("resolving the packages of %s: %w", f.Path, err)
+		return Target{}, err
 	}
 	return t, nil
 }

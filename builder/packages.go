@@ -2,10 +2,13 @@ package builder
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/powernode/bootsmith/arch"
+	"github.com/powernode/bootsmith/builder/fault"
 	"github.com/powernode/bootsmith/builder/source/apt"
 	"github.com/powernode/bootsmith/builder/spec"
 )
@@ -67,6 +70,23 @@ func without(list, other []apt.Package) []apt.Package {
 // stubPackage holds systemd's EFI stub, the frame of a unified kernel image.
 const stubPackage = "systemd-boot-efi"
 
+// unresolved adds the definition's file to an error, and the field that asks for
+// a package that can't be had.
+func unresolved(f *spec.File, a arch.Arch, err error) error {
+	var asked *apt.AskedError
+	if errors.As(err, &asked) && fault.ClassOf(err) == fault.Input {
+		for i, name := range f.PackageArchive().Include {
+			if f.Expand(name, a) == asked.Name {
+				return f.Bad(fmt.Sprintf("%s.include[%d]", f.ArchiveField(), i), "%v", err)
+			}
+		}
+		if f.Expand(f.Kernel.Package, a) == asked.Name {
+			return f.Bad("kernel.package", "%v", err)
+		}
+	}
+	return fmt.Errorf("resolving the packages of %s: %w", f.Path, err)
+}
+
 // resolve picks the packages of a definition; those of keep stay as they are,
 // where they do.
 func resolve(ctx context.Context, archive Archive, f *spec.File, a arch.Arch, keep []apt.Package) (Packages, error) {
@@ -87,7 +107,7 @@ func resolve(ctx context.Context, archive Archive, f *spec.File, a arch.Arch, ke
 		{Names: []string{stubPackage}, Follow: apt.Follow{None: true}, Keep: keep},
 	})
 	if err != nil {
-		return Packages{}, err
+		return Packages{}, unresolved(f, a, err)
 	}
 	first := found[0]
 	if f.Kernel.Modules == spec.ModulesInRoot {

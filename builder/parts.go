@@ -2,10 +2,12 @@ package builder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -109,7 +111,7 @@ func (b *targetBuild) writeInitramfs(ctx context.Context, t *tree.Tree) (plainPa
 	}
 	modules, err := k.Modules(ctx, b.config.Store, b.wantedModules())
 	if err != nil {
-		return plainPart{}, err
+		return plainPart{}, b.noModule(err)
 	}
 	extra, err := b.initramfsFiles(ctx, modules)
 	if err != nil {
@@ -119,6 +121,17 @@ func (b *targetBuild) writeInitramfs(ctx context.Context, t *tree.Tree) (plainPa
 		return initramfs.Write(ctx, w, initramfs.Input{Init: init, Modules: modules, Contents: b.config.Store, Extra: extra, Epoch: b.plan.time()})
 	})
 	return plainPart{blob: blob}, err
+}
+
+// noModule adds the field to an error about a module that the definition names.
+func (b *targetBuild) noModule(err error) error {
+	var missing *kernel.NoModuleError
+	if errors.As(err, &missing) {
+		if i := slices.Index(b.plan.Boot.Modules, missing.Module); i >= 0 {
+			return b.file.Bad(fmt.Sprintf("initramfs.modules[%d]", i), "%v", err)
+		}
+	}
+	return err
 }
 
 // cmdline returns the kernel parameters with the root's digests.

@@ -227,3 +227,23 @@ func TestInterruptedRunSaysSo(t *testing.T) {
 		t.Errorf("Run = %v", err)
 	}
 }
+
+// A package that can't be had is the mistake of the field that asks for it.
+func TestUnresolvedNamesItsField(t *testing.T) {
+	f := parse(t, definition+"kernel: {package: \"linux-${arch}\"}\n")
+	a := arch.All()[0]
+	no := fault.Inputf("no such package")
+	for name, x := range map[string]struct {
+		err  error
+		want string
+	}{
+		"kernel":   {&apt.AskedError{Name: "linux-" + a.Name, Err: no}, "kernel.package: no such package"},
+		"included": {&apt.AskedError{Name: f.PackageArchive().Include[0], Err: no}, "root.packages.include[0]: no such package"},
+		"stub":     {&apt.AskedError{Name: stubPackage, Err: no}, "resolving the packages of " + f.Path},
+		"outage":   {&apt.AskedError{Name: f.PackageArchive().Include[0], Err: errors.New("an outage")}, "resolving the packages of " + f.Path + ": an outage"},
+	} {
+		if err := unresolved(f, a, x.err); !strings.Contains(err.Error(), x.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -29,10 +29,18 @@ type Module struct {
 	Size    int64
 }
 
+// NoModuleError tells of a required module that a kernel doesn't have.
+type NoModuleError struct{ Module, Version string }
+
+// Error implements error.
+func (e *NoModuleError) Error() string {
+	return fmt.Sprintf("finding module %q: kernel %q has no module of that name, and it isn't built in", e.Module, e.Version)
+}
+
 // Modules returns the wanted modules and everything that they depend on, in an
 // order in which they can be loaded one after the other. What is built into the
 // kernel needs no loading and is left out. A required module that the kernel
-// doesn't have is an error of class fault.Input.
+// doesn't have is an error of class fault.Input, a NoModuleError.
 func (k Kernel) Modules(ctx context.Context, contents Opener, wanted Wanted) ([]Module, error) {
 	builtin, err := k.builtin(contents)
 	if err != nil {
@@ -41,7 +49,7 @@ func (k Kernel) Modules(ctx context.Context, contents Opener, wanted Wanted) ([]
 	c := &closure{kernel: k, contents: contents, builtin: builtin, state: map[string]visit{}}
 	for _, name := range wanted.Required {
 		if !c.has(canonical(name)) {
-			return nil, fault.Inputf("finding module %q: kernel %q has no module of that name, and it isn't built in", name, k.Version).
+			return nil, (&fault.Error{Class: fault.Input, Err: &NoModuleError{name, k.Version}}).
 				WithFix("choose a kernel package that ships it")
 		}
 	}

@@ -108,6 +108,18 @@ func (r *resolver) unknown(rel control.Relation) error {
 	return err
 }
 
+// AskedError tells which of the names that a request asks for can't be had.
+type AskedError struct {
+	Name string
+	Err  error
+}
+
+// Error implements error.
+func (e *AskedError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *AskedError) Unwrap() error { return e.Err }
+
 // nearest returns the package name with the fewest edits to name, "" when none
 // is near.
 func (ix *index) nearest(name string) string {

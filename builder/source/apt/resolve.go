@@ -58,7 +58,7 @@ func (a *Archive) resolveKeeping(ix *index, suites string, req Request, kept kee
 	}
 	for _, name := range req.Names {
 		if err := r.ask(name); err != nil {
-			return nil, err
+			return nil, &AskedError{name, err}
 		}
 	}
 	for _, e := range ix.base(req) {

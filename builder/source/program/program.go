@@ -4,9 +4,11 @@
 package program
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -198,9 +200,28 @@ func (p Program) startError(err error) error {
 	case errors.Is(err, syscall.ENOEXEC):
 		return fault.Inputf("running %q: the system doesn't know its format", p.Path).
 			WithFix("begin the script with #! and its interpreter, for example #!/bin/sh")
+	case errors.Is(err, fs.ErrNotExist) && p.hasDOSLine():
+		return fault.Inputf("running %q: its first line ends with a carriage return, which belongs to the interpreter's name", p.Path).
+			WithFix("save it with Unix line ends")
 	case errors.Is(err, fs.ErrNotExist):
 		return fault.Toolf("running %q: its interpreter is missing: %w", p.Path, err).
 			WithFix("install what the script's first line names")
 	}
 	return fault.Inputf("running %q: %w", p.Path, err)
+}
+
+// maxFirstLine bounds a script's first line, in bytes (BINPRM_BUF_SIZE of
+// include/uapi/linux/binfmts.h).
+const maxFirstLine = 256
+
+// hasDOSLine tells whether a script was saved with the line ends of DOS.
+func (p Program) hasDOSLine() bool {
+	f, err := os.Open(p.Path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	head, err := io.ReadAll(io.LimitReader(f, maxFirstLine))
+	line, _, ended := bytes.Cut(head, []byte("\n"))
+	return err == nil && ended && bytes.HasSuffix(line, []byte("\r"))
 }

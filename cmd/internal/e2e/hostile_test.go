@@ -167,6 +167,8 @@ func TestHostileArchives(t *testing.T) {
 			r.Publish()
 			p.include = "one"
 		}, cli.ExitInput, []string{"finding the kernel"}},
+		"no such package": {func(_ *apttest.Repo, p *platform) { p.include = "app, ap" },
+			cli.ExitInput, []string{`platform.yaml:4: root.packages.include[1]: `, `no package "ap"; did you mean "app"?`}},
 		"parent path":   {bad(apttest.File("./../x", "x")), cli.ExitBuild, []string{`"linux-image-test"`, "leaves the archive"}},
 		"absolute path": {bad(apttest.File("/x", "x")), cli.ExitBuild, []string{`"linux-image-test"`, "leaves the archive"}},
 		"bomb":          {bad(apttest.File("./x", string(make([]byte, 7<<20)))), cli.ExitInput, []string{`"linux-image-test"`, "exceeds", "raise root.limits"}},
