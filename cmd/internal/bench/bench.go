@@ -39,10 +39,13 @@ type Contender struct {
 
 // run runs the contender once.
 func (c *Contender) run(ctx context.Context) error {
+	// What the other has written is not this run's work. Prepare comes after it:
+	// memory that it frees is a virtual machine's for a moment only, and dear to
+	// get back from its host.
+	syscall.Sync()
 	if err := c.Prepare(ctx); err != nil {
 		return fmt.Errorf("preparing %s: %w", c.Name, err)
 	}
-	syscall.Sync() // what others wrote is not this run's work
 	s, err := measure(c.Command(ctx))
 	if err != nil {
 		return fmt.Errorf("running %s: %w", c.Name, err)
