@@ -56,6 +56,7 @@ func (b *targetBuild) addFamilies(g *graph, s *targetStages) {
 				return b.buildFamily(ctx, f, s)
 			})
 		}
+		_, st.long = f.(families.Long)
 		st.keep(b.by(func(i identities) identity { return i.families[f.Name()] }), outputKeeper{b.familyDir(f)})
 		s.families = append(s.families, st)
 	}

@@ -16,7 +16,7 @@ import (
 type graph struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	slots  chan struct{}
+	slots  *slots
 	report Reporter
 	now    func() time.Time
 	wg     sync.WaitGroup
@@ -32,7 +32,7 @@ type graph struct {
 func newGraph(ctx context.Context, c Config) *graph {
 	ctx, cancel := context.WithCancelCause(ctx)
 	return &graph{
-		ctx: ctx, cancel: cancel, slots: make(chan struct{}, max(1, c.Jobs)), report: c.Report, now: c.Now,
+		ctx: ctx, cancel: cancel, slots: &slots{free: max(1, c.Jobs)}, report: c.Report, now: c.Now,
 		cache: c.Cache, program: c.Program,
 		remote: remotes{from: c.CacheFrom, to: c.CacheTo, store: c.Store, slots: make(chan struct{}, remoteJobs)},
 	}
@@ -57,22 +57,6 @@ func (g *graph) await(done ...<-chan struct{}) bool {
 	}
 	return g.ctx.Err() == nil
 }
-
-// acquire waits for a slot; false means that the graph was cancelled before.
-func (g *graph) acquire() bool {
-	select {
-	case g.slots <- struct{}{}:
-	case <-g.ctx.Done():
-		return false
-	}
-	if g.ctx.Err() != nil {
-		g.release()
-		return false
-	}
-	return true
-}
-
-func (g *graph) release() { <-g.slots }
 
 // keeper keeps a stage's results in the cache.
 type keeper[T any] interface {
@@ -104,8 +88,10 @@ type stage[T any] struct {
 	ready  chan struct{}
 	value  T
 	entry  *cache.Entry // that value was loaded from
-	// waits: it waits for others most of the time, and takes no slot.
-	waits  bool
+	// waits: it waits for others most of the time, and takes no slot. long: it
+	// takes long, and gets a slot before others that wait.
+	waits, long bool
+
 	looked bool // in the cache
 	// local keeps the results from other machines; replace tells that what
 	// another machine has is no good.
@@ -212,10 +198,10 @@ func (s *stage[T]) missed(err error) {
 // reuse verifies the result that was found. It returns false when it has to be
 // made.
 func (s *stage[T]) reuse() bool {
-	if !s.g.acquire() {
+	if !s.g.slots.acquire(s.g.ctx, s.long) {
 		return false
 	}
-	defer s.g.release()
+	defer s.g.slots.release()
 	start := s.g.now()
 	err := s.kept.check(s.g.ctx, s.g.cache, s.entry, s.value)
 	if cache.IsDamage(err) {
@@ -245,10 +231,10 @@ func (s *stage[T]) build() bool {
 		return false
 	}
 	if !s.waits {
-		if !s.g.acquire() {
+		if !s.g.slots.acquire(s.g.ctx, s.long) {
 			return false
 		}
-		defer s.g.release()
+		defer s.g.slots.release()
 	}
 	start := s.g.now()
 	s.g.report(Event{Time: start, Stage: s.name, State: Started})

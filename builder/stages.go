@@ -82,6 +82,7 @@ func (b *targetBuild) addRoot(g *graph, s *targetStages) {
 	s.image = newStage(g, b.stageName("root-image"), needs(s.finished), func(ctx context.Context) (rootImage, error) {
 		return b.writeRootImage(ctx, s.finished.get())
 	}).keep(b.by(func(i identities) identity { return i.rootImage }), partKeeper[composefs.RootImage]{"root.img"})
+	s.image.long = true // and most others wait for it
 }
 
 // rootNeeds is what reading the root's source needs. Packages are unpacked while

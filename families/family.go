@@ -30,6 +30,13 @@ type Family interface {
 	Build(ctx context.Context, in Input, out *Sink) error
 }
 
+// Long is a family that takes longer than most, as it compresses: it is begun
+// before others that could be.
+type Long interface {
+	Family
+	Long()
+}
+
 // Early is a family with much to do that the root image isn't needed for. It is
 // built by Begin and what that returns, instead of by Build.
 type Early interface {

@@ -19,6 +19,9 @@ func (qcow2) Name() string { return "qcow2" }
 // Parts implements Selective.
 func (qcow2) Parts() []Part { return diskParts() }
 
+// Long implements Long.
+func (qcow2) Long() {}
+
 // Build implements Family.
 func (qcow2) Build(ctx context.Context, in Input, out *Sink) error {
 	disk, err := newDisk(in)
