@@ -39,10 +39,8 @@ type Contender struct {
 
 // run runs the contender once.
 func (c *Contender) run(ctx context.Context) error {
-	// What the other has written is not this run's work. Prepare comes after it:
-	// memory that it frees is a virtual machine's for a moment only, and dear to
-	// get back from its host.
-	syscall.Sync()
+	// One run follows the other at once: memory that is free for some seconds is
+	// given back by a virtual machine, and slow to get again.
 	if err := c.Prepare(ctx); err != nil {
 		return fmt.Errorf("preparing %s: %w", c.Name, err)
 	}
