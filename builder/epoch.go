@@ -42,11 +42,15 @@ func (p *Plan) addEpoch(ctx context.Context, c Config, r Request) (Commit, error
 }
 
 // addRevision sets the revision.
-func (p *Plan) addRevision(c Config, commit Commit, r Request) error {
+func (p *Plan) addRevision(ctx context.Context, c Config, commit Commit, r Request) error {
 	p.Revision = r.Revision
-	if p.Revision == "" {
+	if p.Revision == "" && commit.SHA != "" {
 		p.Revision = commit.SHA
-		if commit.Changed {
+		changed, err := hasChanges(ctx, c.Exec, r.File.Path)
+		if err != nil {
+			return err
+		}
+		if changed {
 			c.Report(Event{Time: c.Now(), Stage: "revision", State: Progress, Detail: "files of the definition are not as they were committed; the artifacts name commit " + commit.SHA + " all the same"})
 		}
 	}

@@ -98,7 +98,7 @@ func newPlan(ctx context.Context, c Config, r Request) (_ *Plan, err error) {
 	if err = p.checkSources(ctx, c, r); err != nil {
 		return nil, err
 	}
-	return p, p.addRevision(c, commit, r)
+	return p, p.addRevision(ctx, c, commit, r)
 }
 
 func (p *Plan) addOverlays(ctx context.Context, c Config, f *spec.File) error {

@@ -20,9 +20,6 @@ type Exec func(ctx context.Context, dir string, argv ...string) ([]byte, error)
 type Commit struct {
 	SHA  string // 40 or 64 hex digits; "" when there is no repository
 	Time int64  // committer time, seconds since 1970
-	// Changed tells that tracked files in the definition's folder are not as they
-	// were committed.
-	Changed bool
 }
 
 // FindCommit asks git for the commit of the repository that tracks the
@@ -46,11 +43,17 @@ func FindCommit(ctx context.Context, run Exec, path string) (Commit, error) {
 	if err != nil {
 		return Commit{}, fmt.Errorf("reading the commit of %q: git printed %q", path, out)
 	}
-	changes, err := run(ctx, dir, "git", "--no-optional-locks", "status", "--porcelain", "--untracked-files=no", "--", ".")
+	return Commit{SHA: sha, Time: seconds}, nil
+}
+
+// hasChanges tells whether tracked files in the folder of a definition, which is
+// tracked itself, are not as they were committed.
+func hasChanges(ctx context.Context, run Exec, path string) (bool, error) {
+	changes, err := run(ctx, filepath.Dir(path), "git", "--no-optional-locks", "status", "--porcelain", "--untracked-files=no", "--", ".")
 	if err != nil {
-		return Commit{}, fmt.Errorf("looking for changes beside %q: %w", path, err)
+		return false, fmt.Errorf("looking for changes beside %q: %w", path, err)
 	}
-	return Commit{SHA: sha, Time: seconds, Changed: len(changes) > 0}, nil
+	return len(changes) > 0, nil
 }
 
 // gitFatal is git's exit status when it can't work at all.
@@ -58,12 +61,14 @@ const gitFatal = 128
 
 // refused returns an error when there is a repository, but git doesn't read it.
 func refused(path string, err error) error {
-	if errors.Is(err, exec.ErrNotFound) && inRepository(path) {
+	var exit *exec.ExitError
+	switch {
+	case !inRepository(path):
+		return nil
+	case errors.Is(err, exec.ErrNotFound):
 		return fault.Toolf("reading the commit of %q: %w", path, err).
 			WithFix("install git, or set SOURCE_DATE_EPOCH and give --git-sha")
-	}
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != gitFatal || !inRepository(path) {
+	case !errors.As(err, &exit) || exit.ExitCode() != gitFatal:
 		return nil
 	}
 	says, _, _ := strings.Cut(strings.TrimSpace(string(exit.Stderr)), "\n")
