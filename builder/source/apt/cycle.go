@@ -13,21 +13,25 @@ import (
 // (Debian Policy 7.2). Circles of Depends are not reported: Debian has them, and
 // packages of one are unpacked first and configured later.
 func (r *resolver) checkCycles() error {
+	needs := map[*entry][]*entry{}
+	pre := map[*entry]int{} // how many of these are Pre-Depends
 	for _, e := range r.queue {
 		f, err := r.factsOf(e)
 		if err != nil {
 			return err
 		}
-		for _, group := range f.depends[:f.pre] {
-			first := r.onlyOne(group)
-			if first == nil {
-				continue
+		for i, group := range f.depends {
+			if only := r.onlyOne(group); only != nil {
+				needs[e] = append(needs[e], only)
+				if i < f.pre {
+					pre[e]++
+				}
 			}
-			way, err := r.way(first, e)
-			if err != nil {
-				return err
-			}
-			if way != nil {
+		}
+	}
+	for _, e := range r.queue {
+		for _, first := range needs[e][:pre[e]] {
+			if way := way(needs, first, e); way != nil {
 				return r.circle(e, way)
 			}
 		}
@@ -52,16 +56,7 @@ func (r *resolver) circle(e *entry, way []*entry) error {
 func (r *resolver) onlyOne(group []control.Relation) *entry {
 	var found *entry
 	for _, rel := range group {
-		var meeting []*entry
-		if e := r.chosen[rel.Name]; e != nil && rel.Accepts(e.version) {
-			meeting = append(meeting, e)
-		}
-		for _, p := range r.provided[rel.Name] {
-			if p.meets(rel) {
-				meeting = append(meeting, p.entry)
-			}
-		}
-		for _, e := range meeting {
+		for e := range r.meeting(rel) {
 			if found != nil && found != e {
 				return nil
 			}
@@ -71,31 +66,23 @@ func (r *resolver) onlyOne(group []control.Relation) *entry {
 	return found
 }
 
-// way returns the shortest way along dependencies between two chosen packages,
-// both included; nil when there is none.
-func (r *resolver) way(from, to *entry) ([]*entry, error) {
+// way returns the shortest way along needs between two packages, both included;
+// nil when there is none.
+func way(needs map[*entry][]*entry, from, to *entry) []*entry {
 	came := map[*entry]*entry{from: nil}
 	for next := []*entry{from}; len(next) > 0; next = next[1:] {
 		at := next[0]
 		if at == to {
-			return back(came, to), nil
+			return back(came, to)
 		}
-		f, err := r.factsOf(at)
-		if err != nil {
-			return nil, err
-		}
-		for _, group := range f.depends {
-			e := r.onlyOne(group)
-			if e == nil {
-				continue
-			}
+		for _, e := range needs[at] {
 			if _, seen := came[e]; !seen {
 				came[e] = at
 				next = append(next, e)
 			}
 		}
 	}
-	return nil, nil
+	return nil
 }
 
 // back returns the way that a search came.

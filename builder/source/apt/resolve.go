@@ -2,6 +2,7 @@ package apt
 
 import (
 	"errors"
+	"iter"
 	"slices"
 	"strings"
 
@@ -193,10 +194,24 @@ func (r *resolver) followed(group []control.Relation) []control.Relation {
 
 // met tells whether a chosen package meets a relation.
 func (r *resolver) met(rel control.Relation) bool {
-	if e := r.chosen[rel.Name]; e != nil && rel.Accepts(e.version) {
+	for range r.meeting(rel) {
 		return true
 	}
-	return slices.ContainsFunc(r.provided[rel.Name], func(p provider) bool { return p.meets(rel) })
+	return false
+}
+
+// meeting returns the chosen packages that meet a relation.
+func (r *resolver) meeting(rel control.Relation) iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
+		if e := r.chosen[rel.Name]; e != nil && rel.Accepts(e.version) && !yield(e) {
+			return
+		}
+		for _, p := range r.provided[rel.Name] {
+			if p.meets(rel) && !yield(p.entry) {
+				return
+			}
+		}
+	}
 }
 
 // candidate returns the package to take for a group that isn't met, or nil.
