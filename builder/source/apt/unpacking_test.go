@@ -28,23 +28,30 @@ func (g *gate) RoundTrip(r *http.Request) (*http.Response, error) {
 	return g.RoundTripper.RoundTrip(r)
 }
 
+// gated returns an archive whose packages wait at a gate, and one of them.
+func gated(t *testing.T) (*Archive, *gate, Package) {
+	t.Helper()
+	repo := simpleRepo()
+	a := archiveOf(t, repo)
+	g := &gate{RoundTripper: repo, open: make(chan struct{})}
+	a.Client, a.Joint = &http.Client{Transport: g}, new(singleflight.Group)
+	res, err := a.Resolve(context.Background(), []string{"lib"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a, g, res.Packages[0]
+}
+
 // TestUnpackingTheSameAtOneTime asks for a package while it is unpacked.
 func TestUnpackingTheSameAtOneTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		repo := simpleRepo()
-		a := archiveOf(t, repo)
-		g := &gate{RoundTripper: repo, open: make(chan struct{})}
-		a.Client, a.Joint = &http.Client{Transport: g}, new(singleflight.Group)
-		res, err := a.Resolve(context.Background(), []string{"lib"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		a, g, pkg := gated(t)
 		s := openStore(t)
 		var wg sync.WaitGroup
 		var got [2]*deb.Package
 		for i := range got {
 			wg.Go(func() {
-				p, err := a.Unpack(context.Background(), s, res.Packages[0])
+				p, err := a.Unpack(context.Background(), s, pkg)
 				if err != nil {
 					t.Error(err)
 				}
@@ -63,15 +70,8 @@ func TestUnpackingTheSameAtOneTime(t *testing.T) {
 // TestUnpackingWhatIsBeingFetched asks for a package that is on its way.
 func TestUnpackingWhatIsBeingFetched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		repo := simpleRepo()
-		a := archiveOf(t, repo)
-		g := &gate{RoundTripper: repo, open: make(chan struct{})}
-		a.Client, a.Joint = &http.Client{Transport: g}, new(singleflight.Group)
-		res, err := a.Resolve(context.Background(), []string{"lib"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, pkg := openStore(t), res.Packages[0]
+		a, g, pkg := gated(t)
+		s := openStore(t)
 		var wg sync.WaitGroup
 		var done, total int64
 		unpack := func() {
@@ -80,7 +80,7 @@ func TestUnpackingWhatIsBeingFetched(t *testing.T) {
 			}
 		}
 		fetch := func() {
-			if err := a.Fetch(context.Background(), res.Packages[:1], func(d, of int64) { done, total = d, of }); err != nil {
+			if err := a.Fetch(context.Background(), []Package{pkg}, func(d, of int64) { done, total = d, of }); err != nil {
 				t.Error(err)
 			}
 		}
