@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/powernode/bootsmith/builder/fault"
+	"github.com/powernode/bootsmith/builder/flock"
 	"github.com/powernode/bootsmith/builder/source/program"
 )
 
@@ -99,13 +100,8 @@ func lockDir(path string, how int) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	for {
-		err := syscall.Flock(int(f.Fd()), how)
-		if err == nil {
-			return f, nil
-		}
-		if err != syscall.EINTR {
-			return nil, errors.Join(err, f.Close())
-		}
+	if err := flock.Lock(f, how); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
+	return f, nil
 }

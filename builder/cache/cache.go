@@ -35,6 +35,7 @@ import (
 	"time"
 
 	"github.com/powernode/bootsmith/builder/fault"
+	"github.com/powernode/bootsmith/builder/flock"
 )
 
 // Folders and files of the cache.
@@ -149,15 +150,12 @@ func waitLock(ctx context.Context, f *os.File, how int) error {
 }
 
 func tryLock(f *os.File, how int) (bool, error) {
-	for {
-		switch err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB); err {
-		case nil:
-			return true, nil
-		case syscall.EINTR:
-		case syscall.EWOULDBLOCK:
-			return false, nil
-		default:
-			return false, fmt.Errorf("locking %q: %w", f.Name(), err)
-		}
+	switch err := flock.Lock(f, how|syscall.LOCK_NB); err {
+	case nil:
+		return true, nil
+	case syscall.EWOULDBLOCK:
+		return false, nil
+	default:
+		return false, fmt.Errorf("locking %q: %w", f.Name(), err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/powernode/bootsmith/builder/fault"
+	"github.com/powernode/bootsmith/builder/flock"
 )
 
 // stateDir is the directory that holds everything that outlives the process.
@@ -31,7 +32,7 @@ func openState(dir string) (stateDir, *os.File, error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("opening the lock of %q: %w", dir, err)
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := flock.Lock(lock, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		lock.Close()
 		return "", nil, fault.Inputf("locking %q: %w", dir, err).
 			WithFix("stop the stack that runs on this directory, or choose another one")
